@@ -1,0 +1,1 @@
+"""A declarative build system for machine-learning models."""

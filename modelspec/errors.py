@@ -1,0 +1,191 @@
+"""One root, an exit status for each kind, and the catalogue of codes; `templates/errors/<code>.md` is a code's page."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Literal
+
+
+class Exit(IntEnum):
+    """What a command's exit status means."""
+
+    OK = 0
+    GATE = 1
+    SPEC = 2
+    STAGE = 3
+    ENVIRONMENT = 4
+    INTEGRITY = 5
+    UNSAFE = 6
+    WORK_TO_DO = 20
+    BUG = 70
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+_WORST_FIRST = (Exit.BUG, Exit.UNSAFE, Exit.INTEGRITY, Exit.ENVIRONMENT, Exit.STAGE, Exit.SPEC, Exit.GATE)
+
+CODES: dict[str, tuple[Exit, str]] = {
+    # 1xx: the text of the file
+    "MS101": (Exit.SPEC, "not valid YAML"),
+    "MS102": (Exit.SPEC, "duplicate key"),
+    "MS103": (Exit.SPEC, "the file is empty or not a mapping"),
+    "MS104": (Exit.SPEC, "not UTF-8, or a character that YAML or modelspec refuses"),
+    "MS105": (Exit.SPEC, "anchors, aliases and merge keys are refused"),
+    "MS106": (Exit.SPEC, "tags are refused"),
+    "MS107": (Exit.SPEC, "more than one document in the file"),
+    "MS108": (Exit.SPEC, "nested too deeply, or too large"),
+    "MS109": (Exit.SPEC, "the file cannot be read"),
+    "MS110": (Exit.SPEC, "a key is not a string"),
+    "MS111": (Exit.SPEC, "a number that YAML readers disagree on, or out of range"),
+    # 2xx: the shape
+    "MS201": (Exit.SPEC, "unknown key"),
+    "MS202": (Exit.SPEC, "missing key"),
+    "MS203": (Exit.SPEC, "not one of the allowed values"),
+    "MS204": (Exit.SPEC, "wrong type"),
+    "MS205": (Exit.SPEC, "out of range"),
+    "MS206": (Exit.SPEC, "does not have the required form"),
+    "MS207": (Exit.SPEC, "this apiVersion is not supported"),
+    "MS210": (Exit.SPEC, "a path that cannot be used"),
+    "MS211": (Exit.SPEC, "a path leaves the folder of the spec"),
+    "MS212": (Exit.SPEC, "user code is written file.py:callable"),
+    "MS213": (Exit.SPEC, "a quantity needs a unit"),
+    "MS214": (Exit.SPEC, "not a dimension"),
+    "MS215": (Exit.SPEC, "an empty range"),
+    # 3xx: rules across keys, and the files the spec names
+    "MS301": (Exit.SPEC, "no such data set"),
+    "MS302": (Exit.SPEC, "the data set is read by nothing"),
+    "MS303": (Exit.SPEC, "one data set for calibration and for evaluation"),
+    "MS304": (Exit.SPEC, "static quantization needs calibration data"),
+    "MS305": (Exit.SPEC, "the device does not offer this precision"),
+    "MS306": (Exit.SPEC, "quantization options that no target uses"),
+    "MS307": (Exit.SPEC, "a gate on a metric that nothing produces"),
+    "MS308": (Exit.SPEC, "no such target"),
+    "MS309": (Exit.SPEC, "two targets have one name"),
+    "MS310": (Exit.SPEC, "the task cannot be told"),
+    "MS311": (Exit.SPEC, "a metric of another task"),
+    "MS312": (Exit.SPEC, "the metric needs labels"),
+    "MS313": (Exit.SPEC, "the source needs a signature"),
+    "MS314": (Exit.SPEC, "a regression needs a written gate"),
+    "MS315": (Exit.SPEC, "a gate that limits nothing, or in the wrong direction"),
+    "MS316": (Exit.SPEC, "a gate is switched off without a reason"),
+    "MS317": (Exit.SPEC, "the file does not exist"),
+    "MS318": (Exit.SPEC, "this modelspec is not the one the spec requires"),
+    "MS319": (Exit.SPEC, "a key without effect"),
+    "MS320": (Exit.SPEC, "the unit does not fit the metric"),
+    "MS321": (Exit.SPEC, "no loader reads this file"),
+    "MS322": (Exit.SPEC, "no model.yaml here"),
+    "MS323": (Exit.SPEC, "no such output of the model"),
+    "MS324": (Exit.SPEC, "the user code does not exist"),
+    "MS325": (Exit.SPEC, "wrong use of the command line"),
+    # 4xx: the environment
+    "MS401": (Exit.ENVIRONMENT, "a package is not installed"),
+    "MS402": (Exit.ENVIRONMENT, "a file or folder cannot be written or read"),
+    "MS403": (Exit.ENVIRONMENT, "the disk is full"),
+    "MS404": (Exit.ENVIRONMENT, "the operating system is not supported"),
+    "MS405": (Exit.ENVIRONMENT, "a worker was killed"),
+    "MS406": (Exit.ENVIRONMENT, "a worker ran out of memory"),
+    "MS407": (Exit.ENVIRONMENT, "another build holds what this one needs"),
+    # 5xx: stages and gates
+    "MS501": (Exit.STAGE, "a stage failed"),
+    "MS502": (Exit.GATE, "a gate failed"),
+    "MS503": (Exit.STAGE, "the converted model differs from the source"),
+    "MS504": (Exit.STAGE, "the source cannot be loaded"),
+    "MS505": (Exit.STAGE, "the source cannot be exported to ONNX"),
+    "MS506": (Exit.STAGE, "the exporter missed the asked opset"),
+    "MS507": (Exit.STAGE, "the model and the signature disagree"),
+    "MS508": (Exit.STAGE, "the data and the model disagree"),
+    "MS509": (Exit.STAGE, "the data cannot be read"),
+    "MS510": (Exit.STAGE, "nothing to quantize"),
+    "MS511": (Exit.STAGE, "quantization failed"),
+    "MS512": (Exit.STAGE, "no such node in the graph"),
+    "MS513": (Exit.STAGE, "ONNX Runtime refuses the model"),
+    "MS514": (Exit.STAGE, "no inputs can be generated"),
+    "MS515": (Exit.STAGE, "the optimized model differs from its input"),
+    "MS516": (Exit.STAGE, "a metric cannot be computed"),
+    "MS517": (Exit.STAGE, "user code failed"),
+    "MS518": (Exit.STAGE, "an undeclared import"),
+    "MS519": (Exit.STAGE, "the task cannot be told from the data"),
+    "MS520": (Exit.STAGE, "a worker exceeded its time"),
+    # warnings of stages
+    "MS551": (Exit.OK, "dynamic quantization of convolutions is slow"),
+    "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),
+    "MS553": (Exit.OK, "the quantized model is not smaller"),
+    "MS554": (Exit.OK, "fewer calibration samples than asked"),
+    # 6xx: integrity and safety
+    "MS601": (Exit.INTEGRITY, "an input changed during the build"),
+    "MS602": (Exit.INTEGRITY, "an artifact does not match its digest"),
+    "MS611": (Exit.UNSAFE, "a link leaves the folder of the spec"),
+    "MS612": (Exit.UNSAFE, "an unsafe file format"),
+    "MS613": (Exit.UNSAFE, "an unsafe archive or model file"),
+}
+"""Each code with the exit status it leads to and its title."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of text: lines and columns count from 1, in code points; the end is exclusive."""
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One problem, as data; `report` turns it into text."""
+
+    code: str
+    message: str
+    help: str = ""
+    label: str = ""
+    why: str = ""
+    file: str = ""
+    span: Span | None = None
+    also: tuple[tuple[Span, str], ...] = ()
+    path: tuple[str | int, ...] = ()
+    severity: Literal["error", "warning"] = "error"
+
+    def __post_init__(self) -> None:
+        assert self.code in CODES, f"{self.code} is not in the catalogue"
+
+    @property
+    def exit(self) -> Exit:
+        return CODES[self.code][0]
+
+    def at(self, **position: object) -> "Diagnostic":
+        """The same problem with a position."""
+        return replace(self, **position)  # type: ignore[arg-type]
+
+
+@dataclass
+class ModelspecError(Exception):
+    """Anything that ends a command with a message. Carries every problem found, not the first."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def exit(self) -> Exit:
+        return worst(diagnostic.exit for diagnostic in self.diagnostics if diagnostic.severity == "error")
+
+    def __str__(self) -> str:
+        return "; ".join(f"{d.code} {d.message}" for d in self.diagnostics)
+
+
+def fail(
+    code: str,
+    message: str,
+    *,
+    help: str = "",
+    why: str = "",
+    path: tuple[str | int, ...] = (),
+) -> ModelspecError:
+    """The error of one problem. `path` leads to the option at fault, from the root of the spec or of the stage."""
+    return ModelspecError((Diagnostic(code, message, help=help, why=why, path=path),))
+
+
+def worst(exits: Iterable[Exit]) -> Exit:
+    """Where several exit statuses apply, the one to use."""
+    found = set(exits)
+    return next((status for status in _WORST_FIRST if status in found), Exit.OK)

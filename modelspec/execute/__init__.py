@@ -1,0 +1,1 @@
+"""Runs actions in worker processes; the only caller of Stage.run."""

@@ -1,0 +1,57 @@
+"""What happens during a build, as data; `report` turns it into lines."""
+
+from dataclasses import dataclass
+
+from modelspec.errors import Diagnostic
+from modelspec.match import Match
+from modelspec.plan import Action
+from modelspec.store.record import Record
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker began."""
+
+    match: Match
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Another build is running this very action."""
+
+    action: Action
+
+
+@dataclass(frozen=True)
+class Cached:
+    """The result was there."""
+
+    action: Action
+    record: Record
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A worker ended well and its result is in the store."""
+
+    action: Action
+    record: Record
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A worker ended badly."""
+
+    action: Action
+    problems: tuple[Diagnostic, ...]
+    log: str
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Not run, because something it needs failed or the build is stopping."""
+
+    action: Action
+
+
+Event = Started | Waiting | Cached | Finished | Failed | Skipped

@@ -1,0 +1,210 @@
+"""Runs a plan: ready actions in worker processes, each result into the store, one event per step."""
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.execute.events import Cached, Event, Failed, Finished, Skipped, Started, Waiting
+from modelspec.execute.pool import Pool
+from modelspec.execute.scratch import collect, diagnose, keep_log, prepare
+from modelspec.match import Match, State, match_one
+from modelspec.plan import Action, Plan
+from modelspec.resolve import Resolved
+from modelspec.store.locks import FileLock
+from modelspec.store.record import Record
+from modelspec.store.store import Store
+
+_POLL_S = 0.05
+_IDLE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run: none of it can change a result."""
+
+    jobs: int = 1
+    keep_going: bool = False
+    timeout_s: float = 3600.0
+    fresh: Collection[str] = ()
+
+
+@dataclass
+class _Running:
+    match: Match
+    scratch: Path
+    locks: list[FileLock]
+    started: float
+    killed: bool = False
+
+
+def execute(plan: Plan, resolved: Resolved, store: Store, settings: Settings) -> Iterator[Event]:
+    """Run every action that has no record; afterwards the store holds one for each that did not fail."""
+    run = _Run(plan, resolved, store, settings, Pool(store.open_session()))
+    try:
+        yield from run.events()
+    finally:
+        run.pool.close()
+        for running in run.running.values():
+            for lock in running.locks:
+                lock.release()
+        store.close_session()
+
+
+@dataclass
+class _Run:
+    plan: Plan
+    resolved: Resolved
+    store: Store
+    settings: Settings
+    pool: Pool
+    records: dict[str, Record] = field(default_factory=dict)
+    running: dict[str, _Running] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    waiting_since: dict[str, float] = field(default_factory=dict)
+
+    def events(self) -> Iterator[Event]:
+        pending = dict(self.plan.actions)
+        while pending or self.running:
+            for action in list(pending.values()):
+                if self._hopeless(action):
+                    del pending[action.id]
+                    self.failed.add(action.id)
+                    yield Skipped(action)
+                elif all(need in self.records for need in action.needs):
+                    for event in self._advance(action):
+                        if not isinstance(event, Waiting):
+                            pending.pop(action.id, None)
+                        yield event
+            yield from self._finished(_POLL_S if pending and len(self.running) < self.settings.jobs else _IDLE_S)
+
+    def _hopeless(self, action: Action) -> bool:
+        if any(need in self.failed for need in action.needs):
+            return True
+        return bool(self.failed) and not self.settings.keep_going
+
+    def _advance(self, action: Action) -> Iterator[Event]:
+        """Use the action's record, or start it if there is room. Without a place or the lock, nothing happens yet."""
+        match = match_one(action, self.records, self.resolved, self.store, self.settings.fresh)
+        if match.record:
+            yield self._cached(action, match.record)
+            return
+        if not self._has_room(action):
+            return
+        locks = self._locks(match)
+        if locks is None:
+            yield from self._wait(match)
+            return
+        # Whoever held the lock before may have done the work.
+        match = match_one(action, self.records, self.resolved, self.store, self.settings.fresh)
+        if match.state is State.CACHED and match.record:
+            for lock in locks:
+                lock.release()
+            yield self._cached(action, match.record)
+            return
+        try:
+            scratch = prepare(match, self.records, self.store)
+        except ModelspecError as error:
+            for lock in locks:
+                lock.release()
+            yield self._failure(match, error.diagnostics, "")
+            return
+        self.running[action.id] = _Running(match, scratch, locks, time.monotonic())
+        self.pool.run(action.id, scratch, _modules(action))
+        yield Started(match)
+
+    def _wait(self, match: Match) -> Iterator[Event]:
+        now = time.monotonic()
+        if match.action.id not in self.waiting_since:
+            self.waiting_since[match.action.id] = now
+            yield Waiting(match.action)
+        elif now - self.waiting_since[match.action.id] > self.settings.timeout_s:
+            message = f"waited {self.settings.timeout_s:g} s for another build of {match.action.label}"
+            problem = Diagnostic("MS407", message, help="let it finish, or end it, and build again")
+            yield self._failure(match, (problem,), "")
+
+    def _cached(self, action: Action, record: Record) -> Cached:
+        self.records[action.id] = record
+        self.store.set_latest(self.resolved.spec_id, action.label, record.key)
+        return Cached(action, record)
+
+    def _has_room(self, action: Action) -> bool:
+        if any(running.match.action.stage.exclusive for running in self.running.values()):
+            return False
+        return not self.running if action.stage.exclusive else len(self.running) < self.settings.jobs
+
+    def _locks(self, match: Match) -> list[FileLock] | None:
+        """The action's lock, and the machine's for work that must be alone; None while another build has one."""
+        names = [match.key, *(["exclusive"] if match.action.stage.exclusive else [])]
+        taken: list[FileLock] = []
+        for name in names:
+            lock = self.store.lock(name)
+            if not lock.try_acquire():
+                for held in taken:
+                    held.release()
+                return None
+            taken.append(lock)
+        return taken
+
+    def _finished(self, wait_s: float) -> Iterator[Event]:
+        if not self.running:
+            time.sleep(wait_s if self.waiting_since else 0)
+            return
+        self._end_overdue()
+        try:
+            done = self.pool.done(wait_s)
+        except (BrokenPipeError, ConnectionResetError):
+            done = [(id_, 9) for id_ in self.running]
+        for id_, status in done:
+            running = self.running.pop(id_)
+            yield self._conclude(running, status)
+            for lock in running.locks:
+                lock.release()
+
+    def _end_overdue(self) -> None:
+        for id_, running in self.running.items():
+            if not running.killed and time.monotonic() - running.started > self.settings.timeout_s:
+                running.killed = True
+                self.pool.kill(id_)
+
+    def _conclude(self, running: _Running, status: int) -> Event:
+        match = running.match
+        if running.killed:
+            problem = Diagnostic(
+                "MS520",
+                f"{match.action.label} ran for more than {self.settings.timeout_s:g} s",
+                help="raise --timeout, or give it less to do",
+            )
+            return self._failure(match, (problem,), keep_log(match, running.scratch, self.store))
+        if status:
+            problems = diagnose(running.scratch, status)
+            return self._failure(match, problems, keep_log(match, running.scratch, self.store))
+        try:
+            record = collect(match, running.scratch, running.started, self.store)
+        except ModelspecError as error:
+            return self._failure(match, error.diagnostics, keep_log(match, running.scratch, self.store))
+        keep_log(match, running.scratch, self.store)
+        self.records[match.action.id] = record
+        self.store.set_latest(self.resolved.spec_id, match.action.label, record.key)
+        return Finished(match.action, record)
+
+    def _failure(self, match: Match, problems: tuple[Diagnostic, ...], log: str) -> Failed:
+        self.failed.add(match.action.id)
+        return Failed(match.action, tuple(placed(p, match.action, self.resolved) for p in problems), log)
+
+
+def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnostic:
+    """A stage's problem with its line in model.yaml: the option at fault, else the block the action comes from."""
+    options: Mapping[str, object] = {"stage": action.stage, **action.parts}
+    first = problem.path[0] if problem.path else None
+    owner = next((kind for kind, part in options.items() if first in type(part).model_fields), None)  # type: ignore[attr-defined]
+    fallback = "loader" if "loader" in action.parts else "stage"
+    path = (*action.origins[owner], *problem.path) if owner else action.origins[fallback]
+    positions = resolved.loaded.positions
+    return problem.at(file=str(resolved.loaded.file), span=positions.value(path), path=path)
+
+
+def _modules(action: Action) -> tuple[str, ...]:
+    parts = (name for part in action.parts.values() for name in getattr(part, "imports", ()))
+    return tuple(dict.fromkeys((*action.stage.imports, *parts)))

@@ -1,0 +1,68 @@
+"""What the parent tells a worker, and what it hears back: two small JSON files in the scratch folder."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from modelspec import registry
+from modelspec.errors import Diagnostic
+from modelspec.options import Options
+from modelspec.plan import Action
+from modelspec.signature import Signature
+from modelspec.stage import Job, Stage
+
+
+def write_job(root: Path, action: Action) -> None:
+    """Write job.json."""
+    value = {
+        "stage": action.stage.name,
+        "options": action.stage.model_dump(mode="json"),
+        "parts": {kind: _part_to_json(part) for kind, part in action.parts.items()},
+        "distributions": sorted(action.packages),
+    }
+    (root / "job.json").write_text(json.dumps(value))
+
+
+def _part_to_json(part: Options) -> dict[str, Any]:
+    if isinstance(part, Signature):
+        return {"signature": part.as_lists()}
+    name = getattr(part, "device_name", None) or getattr(part, "name", None)
+    return {"name": name, "options": part.model_dump(mode="json")}
+
+
+def read_job(root: Path) -> tuple[Stage, Job, frozenset[str]]:
+    """The stage, its job, and the distributions that user code may import."""
+    value = json.loads((root / "job.json").read_text())
+    stage = _revive(registry.stages()[value["stage"]], value["options"])
+    parts: dict[str, Any] = {}
+    folders: Mapping[str, Mapping[str, type[Options]]] = {
+        "framework": registry.frameworks(),
+        "loader": registry.loaders(),
+        "target": registry.targets(),
+    }
+    for kind, part in value["parts"].items():
+        if kind == "signature":
+            parts[kind] = Signature.from_lists(part["signature"])
+        else:
+            parts[kind] = _revive(folders[kind][part["name"]], part["options"])
+    return stage, Job(root=root, **parts), frozenset(value["distributions"])
+
+
+def _revive(kind: type[Any], options: dict[str, Any]) -> Any:
+    return kind.model_validate_json(json.dumps(options))
+
+
+def write_result(root: Path, diagnostics: list[Diagnostic], bug: str = "") -> None:
+    """Write result.json: the problems of a failed action, or the warnings of one that succeeded."""
+    (root / "result.json").write_text(json.dumps({"diagnostics": [asdict(d) for d in diagnostics], "bug": bug}))
+
+
+def read_result(root: Path) -> list[Diagnostic] | None:
+    """What the worker said; None when it died before it could."""
+    try:
+        value = json.loads((root / "result.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return [Diagnostic(**{**d, "path": tuple(d["path"]), "also": (), "span": None}) for d in value["diagnostics"]]

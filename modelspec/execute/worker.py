@@ -1,0 +1,64 @@
+"""The life of one action, in a process of its own: read job.json, run the stage, write result.json, exit."""
+
+import os
+import random
+import sys
+import traceback
+from pathlib import Path
+
+from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.execute.job_file import read_job, write_result
+from modelspec.execute.user_imports import watched
+
+
+def run_job(root: Path) -> None:
+    """Run the job in the folder `root` and end this process: with 0 when it succeeded, else with 1."""
+    status = 1
+    try:
+        _enter(root)
+        status = 0 if _run(root) else 1
+    finally:
+        # Not sys.exit: this is a fork, and the server's exit handlers are not ours to run.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _enter(root: Path) -> None:
+    """Make the scratch folder the whole world: working folder, home, temporary files, log."""
+    os.chdir(root)
+    os.umask(0o022)
+    log = os.open(root / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    for folder in ("home", "tmp"):
+        (root / folder).mkdir()
+    os.environ |= {"HOME": str(root / "home"), "TMPDIR": str(root / "tmp")}
+    random.seed(0)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(0)
+
+
+def _run(root: Path) -> bool:
+    try:
+        stage, job, distributions = read_job(root)
+        with watched(root / "in" / "code", distributions):
+            stage.run(job)
+    except ModelspecError as error:
+        write_result(root, list(error.diagnostics))
+        return False
+    except Exception as error:  # noqa: BLE001 - the one broad except: whatever a library raises, the stage has failed
+        traceback.print_exc()
+        write_result(root, [_unexpected(error)])
+        return False
+    write_result(root, job.warnings)
+    return True
+
+
+def _unexpected(error: Exception) -> Diagnostic:
+    if isinstance(error, MemoryError):
+        return Diagnostic("MS406", "the worker ran out of memory", help="use a machine with more, or smaller data")
+    first = str(error).strip().splitlines()[:1]
+    return Diagnostic("MS501", f"{type(error).__name__}: {first[0] if first else 'no message'}")

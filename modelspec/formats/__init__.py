@@ -1,0 +1,1 @@
+"""One module for each format whose usual reader is unsafe or not deterministic."""

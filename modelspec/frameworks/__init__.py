@@ -1,0 +1,1 @@
+"""One file per framework; the folder is the registry."""

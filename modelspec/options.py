@@ -1,0 +1,104 @@
+"""What every block of model.yaml is made of: frozen options that refuse unknown keys, and shared scalar types."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+
+class Options(BaseModel):
+    """Frozen, strict, and closed: an unknown key or a value of another type is an error, never a guess."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        defer_build=True,
+        allow_inf_nan=False,
+        validate_default=False,
+    )
+
+    paths: ClassVar[tuple[str, ...]] = ()
+    """Fields that name a file or folder of the project. Its digest is keyed as an input of that name, not the path."""
+
+    def entrypoints(self) -> tuple[str, ...]:
+        """The user code these options call, each as `file.py:callable`."""
+        return ()
+
+    def keyed(self) -> dict[str, Any]:
+        """The options that can change an output, defaults included, as JSON values."""
+        return self.model_dump(mode="json", exclude=set(self.paths))
+
+
+def refuse(code: str, message: str, help: str = "") -> PydanticCustomError:
+    """The error a validator raises; `spec` turns it into the diagnostic `code` at the value's position."""
+    escaped = message.replace("{", "{{").replace("}", "}}")
+    return PydanticCustomError(code, escaped, {"help": help})  # type: ignore[arg-type]
+
+
+def _project_path(value: str) -> str:
+    path = PurePosixPath(value)
+    if not value or value != value.strip() or any(ord(char) < 32 for char in value):
+        raise refuse("MS210", "a path may not be empty, or hold control characters or outer spaces")
+    if path.is_absolute() or ".." in path.parts or "\\" in value or re.match(r"^[A-Za-z]:", value):
+        raise refuse(
+            "MS211",
+            f"the path {value!r} leaves the folder of the spec",
+            "copy the file below the folder of model.yaml, or move model.yaml up",
+        )
+    return value
+
+
+ProjectPath = Annotated[str, AfterValidator(_project_path)]
+"""A path relative to the spec's folder, with forward slashes, that stays inside it."""
+
+_ENTRYPOINT = re.compile(r"^(?P<file>[^:]+\.py):(?P<callable>[A-Za-z_][A-Za-z0-9_]*)$")
+
+
+def _entrypoint(value: str) -> str:
+    match = _ENTRYPOINT.match(value)
+    if not match:
+        raise refuse("MS212", f"{value!r} is not of the form file.py:callable", "for example: model.py:build")
+    _project_path(match["file"])
+    return value
+
+
+Entrypoint = Annotated[str, AfterValidator(_entrypoint)]
+"""`file.py:callable`: the one spelling for user code."""
+
+_SIZES = {
+    "B": 1,
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+_DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
+_QUANTITY = re.compile(r"^(?P<number>\d+(?:\.\d+)?)\s?(?P<unit>[A-Za-z]+)$")
+
+
+def parse_quantity(value: object) -> tuple[float, str]:
+    """A number with a unit: bytes (`30MB`, `256MiB`) or seconds (`5ms`); returns the value and `bytes` or `seconds`."""
+    match = _QUANTITY.match(value) if isinstance(value, str) else None
+    unit = match["unit"] if match else ""
+    if match and unit in _SIZES:
+        return float(match["number"]) * _SIZES[unit], "bytes"
+    if match and unit in _DURATIONS:
+        return float(match["number"]) * _DURATIONS[unit], "seconds"
+    raise refuse("MS213", f"{value!r} is not a quantity with a unit", "for example: 30MB, 256MiB, 5ms or 2s")
+
+
+def _size(value: object) -> int:
+    number, unit = parse_quantity(value)
+    if unit != "bytes":
+        raise refuse("MS213", f"{value!r} is a duration where a size is wanted", "for example: 30MB or 256MiB")
+    return round(number)
+
+
+Size = Annotated[int, BeforeValidator(_size), Field(json_schema_extra={"type": "string", "examples": ["30MB"]})]
+"""Bytes, written with a unit."""

@@ -1,0 +1,1 @@
+"""Diagnostics and events as text, JSON, GitHub commands and SARIF."""

@@ -1,0 +1,182 @@
+"""Events of a build as lines: plain ones as they come, or on a terminal one line per running action with its time."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from modelspec.build import Prepared
+from modelspec.execute.events import Cached, Event, Failed, Finished, Skipped, Started, Waiting
+from modelspec.match import Match, Reason, State
+from modelspec.report.style import Style
+from modelspec.resolve import Resolved
+from modelspec.store.record import Record
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.table import Table
+
+BYTES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
+
+
+def bytes_shown(size: float) -> str:
+    """Bytes as people read them."""
+    return next((f"{size / unit:.1f} {name}" for name, unit in BYTES if size >= unit), f"{size:.0f} B")
+
+
+def reason_shown(reasons: tuple[Reason, ...], resolved: Resolved, limit: int = 2) -> str:
+    """Why an action runs, with the line of the option that changed."""
+    shown = []
+    for reason in reasons[:limit]:
+        place = ""
+        if reason.path is not None and (span := resolved.loaded.positions.value(reason.path)):
+            place = f" ({resolved.loaded.file.name}:{span.line})"
+        shown.append(reason.text + place)
+    more = len(reasons) - limit
+    return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
+
+
+class Progress(Protocol):
+    """Hears what a build does."""
+
+    def prepared(self, prepared: Prepared) -> None:
+        """The plan is known."""
+
+    def event(self, event: Event) -> None:
+        """Something happened."""
+
+
+class NoProgress:
+    """Says nothing."""
+
+    def prepared(self, prepared: Prepared) -> None:
+        """Nothing."""
+
+    def event(self, event: Event) -> None:
+        """Nothing."""
+
+
+class PlainProgress:
+    """One line when an action starts and one when it ends."""
+
+    def __init__(self, stream: TextIO, style: Style) -> None:
+        self.stream = stream
+        self.style = style
+        self.width = 12
+        self.resolved: Resolved | None = None
+
+    def prepared(self, prepared: Prepared) -> None:
+        self.resolved = prepared.resolved
+        self.width = max((len(action.label) for action in prepared.plan.actions.values()), default=self.width)
+        states = [prepared.matches[id_].state for id_ in prepared.plan.actions]
+        spec = prepared.resolved.loaded.spec
+        cached = states.count(State.CACHED)
+        self.line(f"{self.style.bold(spec.name)} {spec.version}  targets {', '.join(prepared.plan.targets)}")
+        self.line(f"plan  {len(states)} actions: {cached} cached, {len(states) - cached} to run")
+
+    def event(self, event: Event) -> None:
+        for line in self.lines(event):
+            self.line(line)
+
+    def lines(self, event: Event) -> Iterator[str]:
+        match event:
+            case Started(match):
+                yield self._row(match.action.label, "run", self.reason(match))
+            case Waiting(action):
+                yield self._row(action.label, "waits", "another build is running it")
+            case Cached(action, record):
+                yield self._row(action.label, "cached", bytes_shown(_size(record)))
+            case Finished(action, record):
+                yield self._row(
+                    action.label,
+                    self.style.green("done"),
+                    f"{record.seconds:.1f} s  {bytes_shown(_size(record))}",
+                )
+                for warning in record.diagnostics():
+                    yield f"  {self.style.yellow('warning')}[{warning.code}]: {warning.message}"
+            case Failed(action, problems, _):
+                yield self._row(action.label, self.style.red("failed"), problems[0].code if problems else "")
+            case Skipped(action):
+                yield self._row(action.label, "skipped", "")
+
+    def reason(self, match: Match) -> str:
+        return reason_shown(match.reasons, self.resolved) if self.resolved else ""
+
+    def _row(self, label: str, state: str, rest: str) -> str:
+        padding = " " * (8 - len(self.style.plain(state)))
+        return f"  {label:<{self.width}}  {state}{padding}{rest}".rstrip()
+
+    def line(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+
+class LiveProgress(PlainProgress):
+    """For a terminal: finished actions scroll up, running ones stay below with their time."""
+
+    def __init__(self, stream: TextIO, style: Style) -> None:
+        super().__init__(stream, style)
+        self.running: dict[str, tuple[float, str]] = {}
+        self.live: Live | None = None
+
+    def event(self, event: Event) -> None:
+        match event:
+            case Started(match):
+                self.running[match.action.label] = (time.monotonic(), self.reason(match))
+            case Waiting(action):
+                self.running[action.label] = (time.monotonic(), "waits for another build that is running it")
+            case Cached(action, _) | Finished(action, _) | Failed(action, _, _) | Skipped(action):
+                _, reason = self.running.pop(action.label, (0.0, ""))
+                *first, last = [*self.lines(event)]
+                for line in [*first, last]:
+                    self.line(f"{line}  {self.style.dim(reason)}" if reason and line == (first or [last])[0] else line)
+        if self.live:
+            self.live.refresh()
+
+    def line(self, text: str) -> None:
+        if self.live:
+            from rich.text import Text
+
+            self.live.console.print(Text.from_ansi(text), soft_wrap=True)
+        else:
+            super().line(text)
+
+    def table(self) -> "Table":
+        """One row per running action."""
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        for label, (since, reason) in self.running.items():
+            table.add_row(f"  {label}", f"running {time.monotonic() - since:.0f} s", reason)
+        return table
+
+
+@contextmanager
+def progress_for(kind: str, stream: TextIO, style: Style) -> Iterator[Progress]:
+    """The progress display for `auto`, `plain` or `none`; `auto` is live on a terminal and plain elsewhere."""
+    if kind == "none":
+        yield NoProgress()
+    elif kind == "plain" or not stream.isatty():
+        yield PlainProgress(stream, style)
+    else:
+        from rich.console import Console
+        from rich.live import Live
+
+        progress = LiveProgress(stream, style)
+        console = Console(file=stream, no_color=not style.color, highlight=False)
+        with Live(console=console, get_renderable=progress.table, refresh_per_second=4, transient=True) as live:
+            progress.live = live
+            yield progress
+        progress.live = None
+
+
+def _size(record: Record) -> int:
+    return sum(output.size for output in record.outputs)
+
+
+def relative(path: Path) -> str:
+    """A path as one would type it here."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

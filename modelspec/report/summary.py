@@ -1,0 +1,138 @@
+"""The result of a build, a plan or an inspection as text and as JSON."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from modelspec import gates
+from modelspec.build import Outcome, Prepared
+from modelspec.gates import GateResult
+from modelspec.match import Match, State
+from modelspec.report.progress import reason_shown, relative
+from modelspec.report.style import Style
+
+
+def build_text(outcome: Outcome, style: Style) -> str:
+    """Gates with value and limit, what was written, what stayed or went, what to do next."""
+    lines: list[str] = []
+    if outcome.gates:
+        lines += ["gates", *(_gate_line(gate, style) for gate in outcome.gates)]
+    counts = f"{outcome.ran} ran, {outcome.cached} cached"
+    if outcome.folder is None:
+        lines.append(f"done  {counts}; nothing is published with --until")
+    elif outcome.current:
+        lines.append(f"nothing to do  {relative(outcome.folder)} is up to date ({counts})")
+    else:
+        verb = "replaced" if outcome.replaced else "wrote"
+        lines.append(f"{verb}  {relative(outcome.folder)}  ({counts})")
+        if outcome.replaced:
+            lines.append("note  this version had other content; raise `version` before you ship it")
+        lines.append(f"next  modelspec inspect {relative(outcome.folder)}")
+    if outcome.kept:
+        lines.append(f"kept  {', '.join(outcome.kept)}")
+    if outcome.dropped:
+        lines.append(f"dropped  {', '.join(outcome.dropped)}: no longer what the spec asks for")
+    return "\n".join(lines) + "\n"
+
+
+def _gate_line(gate: GateResult, style: Style) -> str:
+    shown = gates.shown(gate)
+    verdict = style.green("ok") if gate.passed else style.red("FAILED")
+    source = f"  (source {gates.quantity(gate.source, gate.metric)})" if gate.kind == "max_drop" else ""
+    return f"  {gate.target:<12}  {gate.metric:<14}  {shown.value:>10}  {shown.limit:<18}  {verdict}{source}"
+
+
+def build_json(outcome: Outcome) -> str:
+    """The same for machines."""
+    value: dict[str, Any] = {
+        "folder": str(outcome.folder) if outcome.folder else None,
+        "changed": not outcome.current,
+        "replaced": outcome.replaced,
+        "ran": outcome.ran,
+        "cached": outcome.cached,
+        "kept": outcome.kept,
+        "dropped": outcome.dropped,
+        "gates": [asdict(gate) for gate in outcome.gates],
+        "metrics": {label: figures.metrics for label, figures in outcome.figures.items()},
+        "warnings": [{"code": w.code, "message": w.message, "help": w.help} for w in outcome.warnings],
+    }
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+
+
+def plan_text(prepared: Prepared, style: Style) -> str:
+    """Each action with its state and the reason."""
+    matches = [prepared.matches[id_] for id_ in prepared.plan.actions]
+    width = max(len(match.action.label) for match in matches)
+    lines = []
+    for match in matches:
+        state = style.green("cached") if match.state is State.CACHED else style.yellow(match.state)
+        padding = " " * (8 - len(match.state))
+        lines.append(
+            f"  {match.action.label:<{width}}  {state}{padding}{reason_shown(match.reasons, prepared.resolved)}".rstrip()
+        )
+    to_run = [match for match in matches if match.state is not State.CACHED]
+    lines.append(f"{len(matches)} actions: {len(matches) - len(to_run)} cached, {len(to_run)} to run")
+    return "\n".join(lines) + "\n"
+
+
+def plan_json(prepared: Prepared) -> str:
+    """The same for machines, with keys and paths into the spec."""
+    actions = [_match_json(prepared.matches[id_]) for id_ in prepared.plan.actions]
+    return json.dumps({"formatVersion": 1, "actions": actions}, indent=2) + "\n"
+
+
+def _match_json(match: Match) -> dict[str, Any]:
+    return {
+        "label": match.action.label,
+        "stage": match.action.stage.name,
+        "targets": list(match.action.targets),
+        "state": match.state.value,
+        "key": match.key or None,
+        "determinism": match.action.determinism.value,
+        "reasons": [{"text": reason.text, "path": reason.path} for reason in match.reasons],
+    }
+
+
+def has_work(prepared: Prepared) -> bool:
+    """Whether a build would run anything."""
+    return any(prepared.matches[id_].state is not State.CACHED for id_ in prepared.plan.actions)
+
+
+def inspect_text(folder: Path, style: Style) -> str:
+    """What lies in a published folder: targets, files, figures, gates, how each action came about."""
+    build = json.loads((folder / "build.json").read_bytes())
+    lines = [f"{style.bold(build['name'])} {build['version']}  modelspec {build['tools']['modelspec']}"]
+    for label, metrics in sorted(build["metrics"].items()):
+        lines.append(f"\n{style.bold(label)}")
+        lines += [f"  {name:<16} {gates.quantity(value, name)}" for name, value in sorted(metrics.items())]
+        runtime = folder / label / "runtime.json"
+        if runtime.is_file():
+            lines.append(f"  {'runtime':<16} {_flat(json.loads(runtime.read_bytes()))}")
+        lines += [f"  {side[:-1]:<16} {_tensor(t)}" for side, tensors in _signature(folder / label) for t in tensors]
+    if build["gates"]:
+        lines.append(f"\n{style.bold('gates')}")
+        lines += [_gate_line(GateResult(**gate), style) for gate in build["gates"]]
+    lines.append(f"\n{style.bold('actions')}")
+    width = max(len(action["label"]) for action in build["actions"])
+    lines += [
+        f"  {a['label']:<{width}}  {a['state']:<7} {a['determinism']:<9} {a['key'][:12]}" for a in build["actions"]
+    ]
+    lines.append(f"\n{style.bold('files')}")
+    lines += [f"  {line[:12]}  {line[66:]}" for line in (folder / "checksums.txt").read_text().splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def _signature(folder: Path) -> list[tuple[str, list[dict[str, Any]]]]:
+    try:
+        return list(json.loads((folder / "signature.json").read_bytes()).items())
+    except OSError:
+        return []
+
+
+def _tensor(tensor: dict[str, Any]) -> str:
+    return f"{tensor['name']}  {tensor['dtype']} [{', '.join(map(str, tensor['shape']))}]"
+
+
+def _flat(value: dict[str, Any]) -> str:
+    return "  ".join(f"{key}={item}" for key, item in value.items() if not isinstance(item, dict | list))

@@ -1,0 +1,140 @@
+"""Spec -> facts: digests of the files it names, and whether the packages it needs are there. The only reader of them."""
+
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelspec import digest, registry, toolchain
+from modelspec.errors import Diagnostic, ModelspecError, fail
+from modelspec.framework import Framework
+from modelspec.options import Options
+from modelspec.spec.load import Loaded
+from modelspec.store.stat_cache import StatCache
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of the project. `name` is its path inside the input folder; `origin` is where it was read."""
+
+    name: str
+    sha256: str
+    size: int
+    origin: Path
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A spec and everything outside it that can change a build."""
+
+    loaded: Loaded
+    files: dict[Path_, tuple[SourceFile, ...]]
+    """Files by the path, in the spec, of the field that names them."""
+    code: tuple[SourceFile, ...]
+
+    @property
+    def spec_id(self) -> str:
+        return spec_id(self.loaded)
+
+
+def spec_id(loaded: Loaded) -> str:
+    """Tells one spec's last records from those of others in the same cache."""
+    return digest.of_bytes(os.fsencode(loaded.root / loaded.file.name))[:32]
+
+
+def resolve(loaded: Loaded, stats: StatCache) -> Resolved:
+    """Hash what the spec names. Raises MS317 for what is missing, MS611 for a link that leaves the folder."""
+    spec = loaded.spec
+    files: dict[Path_, tuple[SourceFile, ...]] = {}
+    problems: list[Diagnostic] = []
+    named: list[tuple[Path_, Options]] = [(("source",), spec.source)]
+    named += [(("data", name), loader) for name, loader in spec.data.items()]
+    for base, part in named:
+        for field in part.paths:
+            try:
+                files[(*base, field)] = _field_files(loaded, part, (*base, field), stats)
+            except ModelspecError as error:
+                problems += error.diagnostics
+    code: tuple[SourceFile, ...] = ()
+    try:
+        code = tuple(_code_files(loaded, spec.source, stats))
+    except ModelspecError as error:
+        problems += error.diagnostics
+    if problems:
+        raise ModelspecError(tuple(_placed(problem, loaded) for problem in problems))
+    stats.save()
+    return Resolved(loaded, files, code)
+
+
+def _placed(problem: Diagnostic, loaded: Loaded) -> Diagnostic:
+    return problem.at(file=str(loaded.file), span=loaded.positions.value(problem.path))
+
+
+def _field_files(loaded: Loaded, part: Options, path: Path_, stats: StatCache) -> tuple[SourceFile, ...]:
+    value = getattr(part, str(path[-1]))
+    names: Iterable[str] = () if value is None else (value,) if isinstance(value, str) else value
+    found: list[SourceFile] = []
+    for name in names:
+        found += _tree(loaded.root, name, path, stats)
+    return tuple(found)
+
+
+def _tree(root: Path, name: str, path: Path_, stats: StatCache) -> list[SourceFile]:
+    """The file `name`, or all files of the folder `name` under the folder's own name."""
+    top = root / name
+    if not top.exists():
+        raise fail(
+            "MS317",
+            f"{name!r} does not exist",
+            help="check the path; it is relative to model.yaml",
+            path=path,
+        )
+    inside = digest.files_under(top) if top.is_dir() else [""]
+    return [_one(root, top / rest, f"{top.name}/{rest}".rstrip("/"), path, stats) for rest in inside]
+
+
+def _one(root: Path, origin: Path, name: str, path: Path_, stats: StatCache) -> SourceFile:
+    if not origin.resolve().is_relative_to(root.resolve()):
+        raise fail(
+            "MS611",
+            f"{name!r} is a link to a place outside the folder of the spec",
+            help="copy the file instead of linking it",
+            path=path,
+        )
+    try:
+        if not stat.S_ISREG(origin.stat().st_mode):
+            raise fail("MS210", f"{name!r} is not a regular file", path=path)
+        sha256, size = stats.of_file(origin)
+    except OSError as error:
+        raise fail(
+            "MS402", f"{name!r} cannot be read: {error.strerror}", help="check its permissions", path=path
+        ) from error
+    return SourceFile(name, sha256, size, origin)
+
+
+def _code_files(loaded: Loaded, source: Framework, stats: StatCache) -> list[SourceFile]:
+    found: dict[str, Path] = {}
+    for pattern in source.code:
+        matches = [match for match in loaded.root.glob(pattern) if match.is_file()]
+        if not matches and "code" in source.model_fields_set:
+            raise fail("MS317", f"no file matches {pattern!r}", help="check source.code", path=("source", "code"))
+        found |= {match.relative_to(loaded.root).as_posix(): match for match in matches}
+    return [_one(loaded.root, origin, name, ("source", "code"), stats) for name, origin in sorted(found.items())]
+
+
+def check_packages(needed: dict[str, tuple[str, ...]]) -> None:
+    """Every distribution must be installed; `needed` maps the extra that brings them to their names. Raises MS401."""
+    problems = []
+    for extra, names in sorted(needed.items()):
+        if absent := toolchain.missing(names):
+            fix = (
+                f"pip install 'modelspec-build[{extra}]'"
+                if extra in registry.frameworks()
+                else f"pip install {' '.join(absent)}"
+            )
+            problems.append(Diagnostic("MS401", f"not installed: {', '.join(absent)}", help=fix))
+    if problems:
+        raise ModelspecError(tuple(problems))

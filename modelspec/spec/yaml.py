@@ -1,0 +1,300 @@
+"""Text -> mappings, tuples and scalars with a position for every node: a strict subset of YAML 1.2.
+
+Works on the parser's events, so that nothing is built before it was looked at, and without recursion.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from modelspec.errors import Diagnostic, Span
+from modelspec.spec.positions import Place, Positions
+from modelspec.spec.scalars import RefusedNumberError, resolve
+from modelspec.spec.text import REFUSED, decode, name_of, split_lines
+
+MAX_DEPTH = 64
+
+_Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Document:
+    """What was read, and everything wrong with it."""
+
+    data: Any
+    positions: Positions
+    lines: tuple[str, ...]
+    problems: tuple[Diagnostic, ...]
+    broken: frozenset[Place]
+    """Places whose value was refused; what is said of them later would only repeat it."""
+    complete: bool
+    """Whether all of it was read."""
+
+
+@dataclass
+class _Frame:
+    """A collection that is being read."""
+
+    place: Place
+    start: Any
+    flow: bool
+    mapping: dict[str, Any] | None
+    items: list[Any] = field(default_factory=list)
+    key: str | None = None
+    """The key whose value comes next."""
+    skip: bool = False
+    """The next value belongs to a refused key."""
+
+
+def parse(raw: bytes) -> Document:
+    """Read all of it; the problems found are part of the result."""
+    text, problems = decode(raw)
+    lines = split_lines(text)
+    if problems:
+        return Document(None, Positions(), lines, tuple(problems), frozenset(), complete=False)
+    reader = _Reader(lines)
+    complete = reader.read(text)
+    if complete and not isinstance(reader.root, dict):
+        reader.problems.append(_not_a_mapping(reader.root, reader.values.get(())))
+        complete = False
+    return Document(
+        reader.root,
+        Positions(reader.keys, reader.values),
+        lines,
+        tuple(reader.problems),
+        frozenset(reader.broken),
+        complete,
+    )
+
+
+def _not_a_mapping(root: Any, span: Span | None) -> Diagnostic:
+    kind = "empty" if root is None else "a sequence" if isinstance(root, tuple) else "a single value"
+    return Diagnostic(
+        "MS103",
+        f"the file is {kind}; a spec is a mapping",
+        help="begin with: apiVersion: modelspec/v1 (modelspec init writes a whole one)",
+        span=span or Span(1, 1, 1, 1),
+    )
+
+
+class _Reader:
+    def __init__(self, lines: tuple[str, ...]) -> None:
+        self.lines = lines
+        self.root: Any = None
+        self.keys: dict[Place, Span] = {}
+        self.values: dict[Place, Span] = {}
+        self.problems: list[Diagnostic] = []
+        self.broken: set[Place] = set()
+        self.stack: list[_Frame] = []
+        self.skipping = 0
+        """Depth inside a value that is not kept."""
+
+    def read(self, text: str) -> bool:
+        """Whether the end of the document was reached."""
+        documents = 0
+        try:
+            for event in _events(text):
+                if isinstance(event, yaml.DocumentStartEvent):
+                    documents += 1
+                    if event.tags:
+                        self.refuse("MS106", "a %TAG directive is refused", event, "remove it")
+                    if documents > 1:
+                        self.refuse(
+                            "MS107",
+                            "a second document begins here",
+                            event,
+                            "one file holds one spec: remove the '---', or split the file",
+                        )
+                        return True
+                elif isinstance(event, yaml.NodeEvent):
+                    self.node(event)
+                elif isinstance(event, yaml.CollectionEndEvent):
+                    self.end(event)
+                if len(self.stack) + self.skipping > MAX_DEPTH:
+                    self.refuse(
+                        "MS108",
+                        f"nested more than {MAX_DEPTH} levels deep",
+                        event,
+                        "no spec needs this; check the brackets",
+                    )
+                    return False
+        except yaml.MarkedYAMLError as error:
+            self.problems.append(_syntax(error, self.lines))
+            return False
+        return True
+
+    def refuse(self, code: str, message: str, event: Any, help: str) -> None:
+        self.problems.append(Diagnostic(code, message, help=help, span=self.span(event)))
+
+    def span(self, event: Any) -> Span:
+        """A position on one line: what goes on for longer is marked up to the end of its first line."""
+        start, end = event.start_mark, event.end_mark
+        if end.line == start.line:
+            return Span(start.line + 1, start.column + 1, end.line + 1, max(end.column, start.column + 1) + 1)
+        return Span(
+            start.line + 1, start.column + 1, start.line + 1, max(len(self.lines[start.line]), start.column + 1) + 1
+        )
+
+    def node(self, event: Any) -> None:
+        """One scalar, alias, or beginning of a collection."""
+        if self.skipping:
+            self.skipping += isinstance(event, yaml.CollectionStartEvent)
+            return
+        frame = self.stack[-1] if self.stack else None
+        if frame and frame.mapping is not None and frame.key is None and not frame.skip:
+            self.key(frame, event)
+            return
+        place = self.place(frame)
+        if frame and frame.skip:
+            frame.skip = False
+            self.skipping += isinstance(event, yaml.CollectionStartEvent)
+            return
+        self.values[place] = self.span(event)
+        self.properties(event, place)
+        if isinstance(event, yaml.CollectionStartEvent):
+            mapping = {} if isinstance(event, yaml.MappingStartEvent) else None
+            self.stack.append(_Frame(place, event.start_mark, bool(event.flow_style), mapping))
+        elif isinstance(event, yaml.ScalarEvent):
+            self.put(self.scalar(event, place))
+        else:
+            self.put(None)
+
+    def place(self, frame: _Frame | None) -> Place:
+        if frame is None:
+            return ()
+        return (*frame.place, len(frame.items) if frame.mapping is None else frame.key or "")
+
+    def properties(self, event: Any, place: Place) -> None:
+        """Refuse aliases, anchors and tags."""
+        if isinstance(event, yaml.AliasEvent):
+            self.broken.add(place)
+            self.refuse(
+                "MS105",
+                f"the alias '*{event.anchor}' is refused",
+                event,
+                "write the value out; every line then says what it does",
+            )
+            return
+        if event.anchor is not None:
+            self.refuse("MS105", f"the anchor '&{event.anchor}' is refused", event, f"remove '&{event.anchor}'")
+        if event.tag is not None:
+            self.broken.add(place)
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            self.refuse(
+                "MS106", f"the tag '{tag}' is refused", event, "remove it; quote the value where a string is meant"
+            )
+
+    def key(self, frame: _Frame, event: Any) -> None:
+        """Take the key of the next value, or refuse it together with that value."""
+        assert frame.mapping is not None
+        frame.skip = True
+        if not isinstance(event, yaml.ScalarEvent):
+            self.skipping += isinstance(event, yaml.CollectionStartEvent)
+            if isinstance(event, yaml.AliasEvent):
+                self.properties(event, frame.place)
+            else:
+                self.refuse("MS110", "a key is a collection", event, "write a plain word as the key")
+            return
+        self.properties(event, (*frame.place, event.value))
+        plain = event.implicit[0]
+        if plain and event.value == "<<":
+            self.refuse("MS105", "the merge key '<<' is refused", event, "write the keys out")
+            return
+        name = self.scalar(event, (*frame.place, event.value))
+        if not isinstance(name, str):
+            if (*frame.place, event.value) not in self.broken:
+                self.refuse(
+                    "MS110", f"the key {event.value or 'null'} is not a string", event, f'quote it: "{event.value}"'
+                )
+            return
+        place = (*frame.place, name)
+        if name in frame.mapping:
+            self.duplicate(place, event)
+            return
+        frame.skip = False
+        frame.key = name
+        self.keys[place] = self.span(event)
+        frame.mapping[name] = None
+
+    def duplicate(self, place: Place, event: Any) -> None:
+        self.problems.append(
+            Diagnostic(
+                "MS102",
+                f"duplicate key {place[-1]!r}",
+                help="keep one of the two",
+                span=self.span(event),
+                also=((self.keys[place], "first written here"),),
+                path=place,
+            )
+        )
+
+    def scalar(self, event: Any, place: Place) -> Any:
+        """The value of a scalar; quoted and block ones are strings."""
+        if found := REFUSED.search(event.value):
+            self.broken.add(place)
+            self.refuse(
+                "MS104", f"the character {name_of(found.group())} is refused", event, "remove it from the string"
+            )
+        if not event.implicit[0]:
+            return event.value
+        try:
+            return resolve(event.value)
+        except RefusedNumberError as error:
+            self.broken.add(place)
+            message, fix = error.args
+            self.refuse("MS111", message, event, fix)
+            return None
+
+    def put(self, value: Any) -> None:
+        """Give a finished value to the collection around it."""
+        if not self.stack:
+            self.root = value
+            return
+        frame = self.stack[-1]
+        if frame.mapping is None:
+            frame.items.append(value)
+        else:
+            assert frame.key is not None
+            frame.mapping[frame.key] = value
+            frame.key = None
+
+    def end(self, event: Any) -> None:
+        """Close a collection."""
+        if self.skipping:
+            self.skipping -= 1
+            return
+        frame = self.stack.pop()
+        if frame.place:
+            self.values[frame.place] = self.extent(frame, event)
+        self.put(tuple(frame.items) if frame.mapping is None else frame.mapping)
+
+    def extent(self, frame: _Frame, event: Any) -> Span:
+        """The brackets of a flow collection; the first line of a block collection, marked as going on."""
+        start, end = frame.start, event.end_mark
+        if frame.flow:
+            return Span(start.line + 1, start.column + 1, end.line + 1, end.column + 1)
+        last = len(self.lines[start.line].split(" #")[0].rstrip())
+        return Span(start.line + 1, start.column + 1, max(end.line, start.line + 1), last + 1)
+
+
+def _events(text: str) -> Iterator[Any]:
+    """The parser's events. Raises yaml.MarkedYAMLError."""
+    return yaml.parse(text, Loader=_Parser)  # type: ignore[no-any-return]
+
+
+def _syntax(error: yaml.MarkedYAMLError, lines: tuple[str, ...]) -> Diagnostic:
+    mark = error.problem_mark or error.context_mark
+    line, column = (mark.line, mark.column) if mark else (0, 0)
+    line = min(line, len(lines) - 1)
+    message, fix = error.problem or "not valid YAML", "check the quotes, brackets and indentation above this place"
+    if lines[line][column : column + 1] == "\t":
+        message, fix = "a tab where only spaces may stand", "indent with spaces"
+    elif "mapping values are not allowed" in message:
+        message, fix = "a colon inside a value", "quote the value, or begin a new line"
+    also: tuple[tuple[Span, str], ...] = ()
+    if error.context and error.context_mark and mark and error.context_mark.line != mark.line:
+        start = error.context_mark
+        also = ((Span(start.line + 1, start.column + 1, start.line + 1, start.column + 2), error.context),)
+    return Diagnostic("MS101", message, help=fix, span=Span(line + 1, column + 1, line + 1, column + 2), also=also)

@@ -1,0 +1,136 @@
+"""The contract of a stage: options, what it takes and gives, and its effect.
+
+One file in `stages/` holds one subclass. Its fields are options; `configure` says when it is asked for; `run` is the
+effect. What a stage reads and writes are named folders ("slots"): `convert` gives `model`, `quantize` takes `model`
+and gives another, and the one that comes last in a target's chain is the one that is published.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from modelspec.errors import Diagnostic
+from modelspec.framework import Files, Framework
+from modelspec.loader import Loader
+from modelspec.options import Options
+from modelspec.signature import Signature
+from modelspec.target import Target
+
+
+class Determinism(StrEnum):
+    """What a record of the same key promises elsewhere."""
+
+    EXACT = "exact"
+    NUMERIC = "numeric"
+    RECORDED = "recorded"
+    MEASURED = "measured"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a stage may know when it decides whether it is asked for: the spec, and one target."""
+
+    framework: Framework
+    signature: Signature
+    blocks: Mapping[str, Any]
+    """The parsed blocks of model.yaml by name, for those that are present."""
+    data: Mapping[str, Loader]
+    target: Target | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a running stage may know: its input folders, its output folders, and the parts it was planned with."""
+
+    root: Path
+    signature: Signature = field(default_factory=Signature)
+    framework: Framework | None = None
+    loader: Loader | None = None
+    target: Target | None = None
+    warnings: list[Diagnostic] = field(default_factory=list)
+
+    def input(self, slot: str) -> Path:
+        """The folder with the files of an input."""
+        return self.root / "in" / slot
+
+    def has(self, slot: str) -> bool:
+        """Whether an optional input was given."""
+        return self.input(slot).is_dir()
+
+    def output(self, slot: str) -> Path:
+        """The folder for the files of an output; made when it is first asked for."""
+        folder = self.root / "out" / slot
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def files(self) -> Files:
+        """The inputs as a framework or a loader sees them."""
+        return Files(self.root / "in")
+
+    def warn(self, code: str, message: str, *, help: str = "", path: tuple[str | int, ...] = ()) -> None:
+        """Say something that does not stop the build; it is kept with the record and said again when cached."""
+        self.warnings.append(Diagnostic(code, message, help=help, path=path, severity="warning"))
+
+
+class Stage(Options):
+    """One kind of work."""
+
+    name: ClassVar[str]
+    """The name of the file."""
+    summary: ClassVar[str]
+    """One line for the table in the README and for `doctor`."""
+    revision: ClassVar[int]
+    """Raise it when the same key would give other bytes."""
+    after: ClassVar[tuple[str, ...]] = ()
+    """Stages that come earlier in a target's chain."""
+    takes: ClassVar[tuple[str, ...]] = ()
+    """Slots this stage reads. `<slot>:<data set>` is made on demand by the stage that `provides` it."""
+    gives: ClassVar[tuple[str, ...]]
+    """Slots this stage writes."""
+    provides: ClassVar[str] = ""
+    """Slot made on demand for a data set, outside a target's chain."""
+    publishes: ClassVar[Mapping[str, str]] = {}
+    """Slots whose files go into the target's folder under dist/, with the folder they go to ("" for the top)."""
+    parts: ClassVar[tuple[str, ...]] = ()
+    """Which of `framework`, `signature`, `loader`, `target` the work depends on: keyed, and handed to the job."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose versions can change the result, beyond those of its parts."""
+    imports: ClassVar[tuple[str, ...]] = ()
+    """Modules the worker server loads once, before it forks."""
+    facts: ClassVar[tuple[str, ...]] = ()
+    """Hardware facts that can change the result (see `toolchain.facts`), beyond those of its parts."""
+    determinism: ClassVar[Determinism]
+    exclusive: ClassVar[bool] = False
+    """Whether nothing else may run on the machine meanwhile."""
+    block: ClassVar[Any] = None
+    """The type of the stage's block in model.yaml when that is not the stage itself; `False` when it has no block."""
+
+    @classmethod
+    def configure(cls, request: Request) -> Self | None:
+        """The options for `request.target`, or None when the stage is not asked for."""
+        return request.blocks.get(cls.name)
+
+    @classmethod
+    def origin(cls, request: Request) -> tuple[str | int, ...]:  # noqa: ARG003
+        """Where in model.yaml the options come from, for messages that name a line."""
+        return (cls.name,)
+
+    @classmethod
+    def provide(cls, request: Request, dataset: str) -> Self:
+        """The options that make the slot `<provides>:<dataset>`."""
+        raise NotImplementedError
+
+    def inputs(self, request: Request) -> Mapping[str, str]:  # noqa: ARG002
+        """Local input name -> slot, or `<slot>:<data set>`; local names become folders of the job.
+
+        The files and the code of the stage's parts need no mention: the planner adds them.
+        """
+        return {slot: slot for slot in self.takes}
+
+    @abstractmethod
+    def run(self, job: Job) -> None:
+        """Read `job.input(...)`, write `job.output(...)`. Raises ModelspecError with a 5xx code."""

@@ -1,0 +1,1 @@
+"""One file per stage; the folder is the registry."""

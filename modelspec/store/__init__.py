@@ -1,0 +1,1 @@
+"""Content-addressed bytes, and records of finished actions."""

@@ -1,0 +1,65 @@
+"""The contract of a target: a device at a precision, how a model is compiled for it and how it is run there.
+
+One file in `targets/` holds one subclass, whose fields are an entry of `targets:` in model.yaml.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
+
+from pydantic import Field, StringConstraints
+
+from modelspec.options import Options
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+
+class Session(Protocol):
+    """A loaded model that answers."""
+
+    def run(self, inputs: "Mapping[str, NDArray[Any]]") -> "dict[str, NDArray[Any]]":
+        """All outputs by name."""
+
+
+class Target(Options):
+    """One device at one precision."""
+
+    device_name: ClassVar[str]
+    revision: ClassVar[int]
+    packages: ClassVar[tuple[str, ...]]
+    imports: ClassVar[tuple[str, ...]]
+    facts: ClassVar[tuple[str, ...]] = ()
+    """Hardware facts (see `toolchain.facts`) that change what `compile` writes."""
+    precisions: ClassVar[tuple[str, ...]]
+    """What this device offers, the default first."""
+
+    name: Name | None = Field(
+        None, description="Name of the target; `<device>-<precision>` when left out.", examples=["edge"]
+    )
+
+    @property
+    @abstractmethod
+    def chosen_precision(self) -> str:
+        """The precision asked for."""
+
+    @property
+    def label(self) -> str:
+        """The name of the target's folder under dist/."""
+        return self.name or f"{self.device_name}-{self.chosen_precision}"
+
+    def keyed(self) -> dict[str, Any]:
+        """Without the name, which is for people."""
+        return {name: value for name, value in super().keyed().items() if name not in {"name", "quantize"}}
+
+    @abstractmethod
+    def compile(self, model: Path, artifact: Path) -> dict[str, Any]:
+        """Write the artifact into the folder `artifact` from the ONNX file `model`; returns what runtime.json says."""
+
+    @abstractmethod
+    def open_session(self, artifact: Path, threads: int = 1) -> Session:
+        """Load what `compile` wrote. Raises MS513 when the runtime refuses it."""
