@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +74,8 @@ def prepare(asked: Asked) -> Prepared:
     """Load, resolve, plan and match: reads, and runs nothing."""
     loaded = load(asked.file)
     store = Store(asked.cache)
+    with suppress(OSError):  # `plan` reads; where nothing can be written, `build` says so when it must
+        store.make_private()
     stats = StatCache(store.root / "latest" / spec_id(loaded) / "stat.json")
     resolved = resolve(loaded, stats)
     whole = make(resolved)

@@ -55,7 +55,7 @@ def identity(resolved: Resolved, plan: Plan, records: Mapping[str, Record]) -> s
             "modelspec": toolchain.own_version(),
             "name": spec.name,
             "version": spec.version,
-            "card": spec.card.model_dump(mode="json") if spec.card else None,
+            "card": spec.card.model_dump(mode="json"),
             "gates": [gate.model_dump(mode="json") for gate in evaluate.all_gates()] if evaluate else [],
             "targets": {label: [records[id_].key for id_ in target.chain] for label, target in plan.targets.items()},
         }
@@ -192,7 +192,14 @@ def _card(publication: Publication) -> bytes:
     reproducible = [
         gate for gate in publication.gates if not _is_measured(gate.metric, publication.figures[gate.target])
     ]
-    return render("card/MODEL_CARD.md.j2", spec=spec, targets=targets, gates=reproducible).encode()
+    return render("card/MODEL_CARD.md.j2", spec=spec, card=_card_rows(spec), targets=targets, gates=reproducible).encode()
+
+
+def _card_rows(spec: ModelSpec) -> list[tuple[str, str]]:
+    """What the card block says, as (title, text), in its own order."""
+    written = spec.card.model_dump(mode="json", exclude_none=True)
+    rows = [(name, ", ".join(value) if isinstance(value, list) else value) for name, value in written.items()]
+    return [(name.replace("_", " ").capitalize(), text) for name, text in rows if text]
 
 
 def _build_record(publication: Publication, checksums: str) -> dict[str, Any]:

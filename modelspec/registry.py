@@ -1,4 +1,4 @@
-"""The folder is the registry: each file in stages/, targets/, frameworks/ and loaders/ holds the subclass of its name."""
+"""The folder is the registry: a file in stages/, targets/, frameworks/ or loaders/ holds the subclass of its name."""
 
 import inspect
 from functools import cache

@@ -1,4 +1,4 @@
-"""Spec -> facts: digests of the files it names, and whether the packages it needs are there. The only reader of them."""
+"""Spec -> facts: digests of the files it names, and whether its packages are there. The only reader of them."""
 
 import os
 import stat

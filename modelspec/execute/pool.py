@@ -68,7 +68,7 @@ class Pool:
         self._send({"kill": id_})
 
     def done(self, timeout_s: float) -> list[tuple[str, int]]:
-        """Jobs that ended, with their wait status, after `timeout_s` at most. Raises BrokenPipeError on a dead server."""
+        """Jobs that ended, with their wait status, after `timeout_s` at most. A dead server is a BrokenPipeError."""
         if self._channel is None or not select.select([self._channel], [], [], timeout_s)[0]:
             return []
         data = self._channel.recv(65536)

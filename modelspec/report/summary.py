@@ -68,9 +68,8 @@ def plan_text(prepared: Prepared, style: Style) -> str:
     for match in matches:
         state = style.green("cached") if match.state is State.CACHED else style.yellow(match.state)
         padding = " " * (8 - len(match.state))
-        lines.append(
-            f"  {match.action.label:<{width}}  {state}{padding}{reason_shown(match.reasons, prepared.resolved)}".rstrip()
-        )
+        reason = reason_shown(match.reasons, prepared.resolved)
+        lines.append(f"  {match.action.label:<{width}}  {state}{padding}{reason}".rstrip())
     to_run = [match for match in matches if match.state is not State.CACHED]
     lines.append(f"{len(matches)} actions: {len(matches) - len(to_run)} cached, {len(to_run)} to run")
     return "\n".join(lines) + "\n"

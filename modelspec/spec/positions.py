@@ -1,6 +1,6 @@
 """Where in the text each key and value of a spec is written."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from modelspec.errors import Span
@@ -15,6 +15,9 @@ class Positions:
 
     keys: Mapping[Place, Span] = field(default_factory=dict)
     values: Mapping[Place, Span] = field(default_factory=dict)
+    """Of what takes several lines, the first one."""
+    long: Collection[Place] = ()
+    """Places whose value takes several lines."""
 
     def key(self, path: Place) -> Span:
         """The span of the key at `path`; of the value where there is no key, as in a sequence."""
@@ -27,7 +30,7 @@ class Positions:
         """The span of the value at `path`; of the key in front of it where the value takes several lines."""
         for place in _outwards(path):
             found = self.values.get(place)
-            if found and place in self.keys and found.line != found.end_line:
+            if found and place in self.keys and place in self.long:
                 return self.keys[place]
             if found:
                 return found

@@ -61,7 +61,7 @@ def parse(raw: bytes) -> Document:
         complete = False
     return Document(
         reader.root,
-        Positions(reader.keys, reader.values),
+        Positions(reader.keys, reader.values, frozenset(reader.long)),
         lines,
         tuple(reader.problems),
         frozenset(reader.broken),
@@ -85,6 +85,7 @@ class _Reader:
         self.root: Any = None
         self.keys: dict[Place, Span] = {}
         self.values: dict[Place, Span] = {}
+        self.long: set[Place] = set()
         self.problems: list[Diagnostic] = []
         self.broken: set[Place] = set()
         self.stack: list[_Frame] = []
@@ -120,7 +121,7 @@ class _Reader:
                         "no spec needs this; check the brackets",
                     )
                     return False
-        except yaml.MarkedYAMLError as error:
+        except yaml.YAMLError as error:
             self.problems.append(_syntax(error, self.lines))
             return False
         return True
@@ -152,6 +153,8 @@ class _Reader:
             self.skipping += isinstance(event, yaml.CollectionStartEvent)
             return
         self.values[place] = self.span(event)
+        if event.start_mark.line != event.end_mark.line:
+            self.long.add(place)
         self.properties(event, place)
         if isinstance(event, yaml.CollectionStartEvent):
             mapping = {} if isinstance(event, yaml.MappingStartEvent) else None
@@ -200,6 +203,7 @@ class _Reader:
         self.properties(event, (*frame.place, event.value))
         plain = event.implicit[0]
         if plain and event.value == "<<":
+            self.broken.add(frame.place)
             self.refuse("MS105", "the merge key '<<' is refused", event, "write the keys out")
             return
         name = self.scalar(event, (*frame.place, event.value))
@@ -271,30 +275,39 @@ class _Reader:
         self.put(tuple(frame.items) if frame.mapping is None else frame.mapping)
 
     def extent(self, frame: _Frame, event: Any) -> Span:
-        """The brackets of a flow collection; the first line of a block collection, marked as going on."""
+        """The brackets of a flow collection; the first line of one that takes several."""
         start, end = frame.start, event.end_mark
-        if frame.flow:
+        if frame.flow and start.line == end.line:
             return Span(start.line + 1, start.column + 1, end.line + 1, end.column + 1)
-        last = len(self.lines[start.line].split(" #")[0].rstrip())
-        return Span(start.line + 1, start.column + 1, max(end.line, start.line + 1), last + 1)
+        self.long.add(frame.place)
+        return Span(start.line + 1, start.column + 1, start.line + 1, len(self.lines[start.line].split(" #")[0].rstrip()) + 1)
 
 
 def _events(text: str) -> Iterator[Any]:
-    """The parser's events. Raises yaml.MarkedYAMLError."""
+    """The parser's events. Raises yaml.YAMLError."""
     return yaml.parse(text, Loader=_Parser)  # type: ignore[no-any-return]
 
 
-def _syntax(error: yaml.MarkedYAMLError, lines: tuple[str, ...]) -> Diagnostic:
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line, mark.column) if mark else (0, 0)
-    line = min(line, len(lines) - 1)
-    message, fix = error.problem or "not valid YAML", "check the quotes, brackets and indentation above this place"
+def _syntax(error: yaml.YAMLError, lines: tuple[str, ...]) -> Diagnostic:
+    mark, context = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+    message = getattr(error, "problem", None) or "not valid YAML"
+    fix = "check the quotes, brackets and indentation above this place"
+    if context and "end of stream" in message:
+        # The end of the file says nothing; where it was opened does.
+        mark, message, fix = (
+            context,
+            f"{error.context.removeprefix('while scanning ').removeprefix('while parsing ')} without an end",
+            "close it",
+        )  # type: ignore[attr-defined]
+    line = min(mark.line, len(lines) - 1) if mark else 0
+    column = mark.column if mark else 0
     if lines[line][column : column + 1] == "\t":
         message, fix = "a tab where only spaces may stand", "indent with spaces"
     elif "mapping values are not allowed" in message:
         message, fix = "a colon inside a value", "quote the value, or begin a new line"
+    elif "cannot start any token" in message:
+        message, fix = f"{lines[line][column]!r} cannot begin a plain value", "quote the value"
     also: tuple[tuple[Span, str], ...] = ()
-    if error.context and error.context_mark and mark and error.context_mark.line != mark.line:
-        start = error.context_mark
-        also = ((Span(start.line + 1, start.column + 1, start.line + 1, start.column + 2), error.context),)
+    if context and mark and context.line != mark.line:
+        also = ((Span(context.line + 1, context.column + 1, context.line + 1, context.column + 2), error.context),)  # type: ignore[attr-defined]
     return Diagnostic("MS101", message, help=fix, span=Span(line + 1, column + 1, line + 1, column + 2), also=also)

@@ -31,6 +31,11 @@ class Store:
         self._session: Path | None = None
         self._session_lock: FileLock | None = None
 
+    def make_private(self) -> None:
+        """Make the root folder so that nobody else may plant bytes in it, or read weights and samples."""
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700, exist_ok=True)
+
     def lock(self, key: str) -> FileLock:
         """The lock under which the action `key` runs, so that two builds run it once."""
         return FileLock(self.root / "locks" / key)
@@ -50,8 +55,9 @@ class Store:
         """A private folder for this process, beside the objects; folders of dead processes are swept."""
         if self._session is None:
             with os_errors_explained("preparing the cache"):
+                self.make_private()
                 temporary = self.root / "tmp"
-                temporary.mkdir(mode=0o700, parents=True, exist_ok=True)
+                temporary.mkdir(mode=0o700, exist_ok=True)
                 self._sweep(temporary)
                 session = temporary / f"{os.getpid()}-{secrets.token_hex(4)}"
                 self._session_lock = FileLock(temporary / f"{session.name}.lock")

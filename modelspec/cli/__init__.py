@@ -1,0 +1,106 @@
+"""The `modelspec` command: finds the file of a subcommand, runs it, and turns what went wrong into text and a status."""
+
+import os
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, NoReturn
+
+# Scanning every installed distribution for plug-ins of pydantic costs as much as loading pydantic.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+import click  # noqa: E402
+
+from modelspec.errors import Exit, ModelspecError  # noqa: E402
+
+_NO_COMMANDS = {"__init__", "options", "errors"}
+_BROKEN_PIPE = 128 + 13
+
+
+class Commands(click.Group):
+    """Each file of this folder is a command of the same name; it is imported when it is invoked."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        names = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NO_COMMANDS
+        return sorted(name.replace("_", "-") for name in names)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        stem = cmd_name.replace("-", "_")
+        folder = Path(__file__).parent
+        if stem in _NO_COMMANDS or not stem.isidentifier() or not (folder / f"{stem}.py").is_file():
+            return None
+        command = import_module(f"modelspec.cli.{stem}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a ModelspecError becomes diagnostics and an exit status here, and nowhere else."""
+        try:
+            return super().invoke(ctx)
+        except ModelspecError as error:
+            from modelspec.cli.errors import show
+
+            show(error, ctx)
+            ctx.exit(error.exit)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if near and not args[0].startswith("-"):
+                error.message = f"No such command {args[0]!r}. Did you mean {near[0]!r}?"
+            raise
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from modelspec.toolchain import own_version
+
+        click.echo(f"modelspec {own_version()}")
+        context.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit.")
+def command() -> None:
+    """Build verified, reproducible model artifacts from one model.yaml."""
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    sys.excepthook = _bug
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        status = command.main(prog_name="modelspec", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write("interrupted\n")
+        status = Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; the interpreter must not fail once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = _BROKEN_PIPE
+    sys.exit(int(status) if isinstance(status, int) else Exit.OK)
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(Exit.TERMINATED)
+
+
+def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Whatever no one foresaw: a report that can be pasted into an issue, and exit status 70."""
+    from modelspec.cli.errors import crash_report
+
+    place = crash_report(error)
+    sys.stderr.write(f"error: a bug in modelspec: {kind.__name__}: {error}\nThe report is in {place}; please attach it to an issue.\n")
+    sys.stderr.flush()
+    # The interpreter would end with 1, which means a failed gate.
+    os._exit(Exit.BUG)

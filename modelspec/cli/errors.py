@@ -1,0 +1,67 @@
+"""What went wrong, as text: diagnostics in the asked format, and the report of a bug."""
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+from modelspec.cli.options import use_color
+from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.report.diagnostics import FORMATS, render
+
+
+def show(error: ModelspecError, context: click.Context) -> None:
+    """Print the problems: as data on stdout where data was asked for, for people on stderr."""
+    format_ = context.meta.get("modelspec.format", "human")
+    stream = sys.stdout if format_ in {"json", "github", "sarif"} else sys.stderr
+    show_diagnostics(error.diagnostics, format_, stream, context)
+    for note in error.notes:
+        sys.stderr.write(f"{note}\n")
+
+
+def show_diagnostics(
+    diagnostics: Iterable[Diagnostic],
+    format: str,  # noqa: A002
+    stream: TextIO,
+    context: click.Context | None = None,
+) -> None:
+    """Write diagnostics; a format that only the command's own output has becomes text for people."""
+    problems = tuple(diagnostics)
+    format = format if format in FORMATS else "human"  # noqa: A001
+    text = render(problems, format, color=use_color(stream, context), sources=sources(problems))
+    if text:
+        stream.write(text + "\n")
+
+
+def sources(diagnostics: Iterable[Diagnostic]) -> dict[str, tuple[str, ...]]:
+    """The lines of the files that are spoken of; without those that cannot be read."""
+    from modelspec.spec.text import MAX_BYTES, split_lines
+
+    lines: dict[str, tuple[str, ...]] = {}
+    for file in {problem.file for problem in diagnostics if problem.file and problem.span}:
+        path = Path(file)
+        if path.is_file():
+            with path.open("rb") as opened:
+                text = opened.read(MAX_BYTES).decode("utf-8", errors="replace")
+            lines[file] = split_lines(text.removeprefix("\ufeff"))
+    return lines
+
+
+def crash_report(error: BaseException) -> str:
+    """Write what is needed to find a bug into the temporary folder; returns the place."""
+    from modelspec.toolchain import own_version
+
+    parts = (
+        f"modelspec {own_version()}, Python {sys.version.split()[0]}, {sys.platform}",
+        f"arguments: {sys.argv[1:]!r}",
+        "".join(traceback.format_exception(error)),
+    )
+    handle, place = tempfile.mkstemp(prefix="modelspec-crash-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write("\n".join(parts))
+    return place

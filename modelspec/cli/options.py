@@ -1,0 +1,120 @@
+"""Options that several commands share."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COLORS = ("auto", "always", "never")
+
+
+def file_option(command: F) -> F:
+    """`-f/--file`: the spec; looked for when left out."""
+    return click.option(
+        "-f",
+        "--file",
+        type=click.Path(path_type=Path),
+        help="The spec. Default: model.yaml here, or in the folders around it up to the repository's root.",
+    )(command)
+
+
+def color_option(command: F) -> F:
+    """`--color`, kept in the context, where errors find it too."""
+    return click.option(
+        "--color",
+        type=click.Choice(COLORS),
+        default="auto",
+        show_default=True,
+        expose_value=False,
+        is_eager=True,
+        callback=lambda context, _, value: context.meta.__setitem__("modelspec.color", value),
+        help="When to colour the output. NO_COLOR wins over FORCE_COLOR, and both over auto.",
+    )(command)
+
+
+def format_option(*formats: str) -> Callable[[F], F]:
+    """`--format`, kept in the context, where errors find it too."""
+
+    def keep(context: click.Context, _: click.Parameter, value: str) -> str:
+        context.meta["modelspec.format"] = value
+        return value
+
+    return click.option(
+        "--format",
+        "format_",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        is_eager=True,
+        callback=keep,
+        help="Form of the output.",
+    )
+
+
+def target_option(command: F) -> F:
+    """`-t/--target`: only these targets."""
+    return click.option(
+        "-t", "--target", "targets", multiple=True, metavar="NAME", help="Only this target; may be repeated."
+    )(command)
+
+
+def output_option(command: F) -> F:
+    """`-o/--output`: the folder to publish to."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("dist"),
+        show_default=True,
+        help="Folder to publish to.",
+    )(command)
+
+
+def cache_option(command: F) -> F:
+    """`--cache-dir`: where results are kept between builds."""
+    return click.option(
+        "--cache-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="MODELSPEC_CACHE_DIR",
+        help="Folder of the cache. Default: MODELSPEC_CACHE_DIR, or the user's cache folder.",
+    )(command)
+
+
+def spec_file(file: Path | None) -> Path:
+    """The spec that was named, or the one that is found."""
+    from modelspec.spec.load import find
+
+    return file if file is not None else find(Path())
+
+
+def use_color(stream: TextIO, context: click.Context | None = None) -> bool:
+    """Whether to colour what goes to `stream`."""
+    context = context or click.get_current_context(silent=True)
+    choice = context.meta.get("modelspec.color", "auto") if context else "auto"
+    return color_wanted(choice, stream)
+
+
+def color_wanted(choice: str, stream: TextIO) -> bool:
+    """NO_COLOR wins over everything, then the option, then FORCE_COLOR, then whether it is a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("FORCE_COLOR", "0") not in {"", "0"}:
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def fail_usage(message: str) -> None:
+    """End with exit status 2 and the usage line."""
+    raise click.UsageError(message)
+
+
+def out(text: str) -> None:
+    """Data: to stdout."""
+    sys.stdout.write(text + "\n")

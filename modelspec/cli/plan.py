@@ -1,0 +1,40 @@
+"""`modelspec plan`: what a build would run, and why."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from modelspec.cli import options
+from modelspec.errors import Exit
+
+
+@click.command()
+@options.file_option
+@options.target_option
+@click.option("--until", metavar="STAGE", help="Plan up to this stage.")
+@click.option("--exit-code", is_flag=True, help=f"Exit with {Exit.WORK_TO_DO.value} when there is work to do.")
+@options.cache_option
+@options.format_option("human", "json")
+@options.color_option
+def command(
+    file: Path | None,
+    targets: tuple[str, ...],
+    until: str | None,
+    exit_code: bool,
+    cache_dir: Path | None,
+    format_: str,
+) -> None:
+    """Show each action with its state and the reason. Runs nothing."""
+    from modelspec.build import Asked, prepare
+    from modelspec.report import summary
+    from modelspec.report.style import Style
+    from modelspec.store.store import default_folder
+
+    prepared = prepare(Asked(options.spec_file(file), cache_dir or default_folder(), targets=targets, until=until))
+    if format_ == "json":
+        click.echo(summary.plan_json(prepared), nl=False)
+    else:
+        click.echo(summary.plan_text(prepared, Style(options.use_color(sys.stdout))), nl=False)
+    if exit_code and summary.has_work(prepared):
+        raise SystemExit(Exit.WORK_TO_DO)

@@ -1,0 +1,51 @@
+"""Diagnostics as text for people, or as data for tools; every format is made from the same typed problems."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from modelspec.errors import Diagnostic
+
+FORMATS = ("human", "concise", "json", "github", "sarif")
+"""The values of --format; all but `human` are data and go to stdout."""
+
+Sources = Mapping[str, tuple[str, ...]]
+"""The lines of the files that diagnostics speak of."""
+
+
+def render(
+    diagnostics: Iterable[Diagnostic],
+    format: str,  # noqa: A002
+    *,
+    color: bool = False,
+    sources: Sources | None = None,
+) -> str:
+    """The text of `diagnostics`, without a final line break. Files are named relative to the current folder."""
+    shown = [replace(problem, file=relative(problem.file)) for problem in diagnostics]
+    if format == "human":
+        from modelspec.report.human import human
+
+        return human(shown, color=color, sources={relative(file): text for file, text in (sources or {}).items()})
+    return _formatter(format)(shown)
+
+
+def _formatter(name: str) -> Callable[[list[Diagnostic]], str]:
+    if name == "sarif":
+        from modelspec.report.sarif import sarif
+
+        return sarif
+    from modelspec.report import machine
+
+    return {"concise": machine.concise, "json": machine.json_list, "github": machine.github}[name]
+
+
+def relative(file: str) -> str:
+    """A file name relative to the current folder, with forward slashes; as it is where it lies elsewhere."""
+    if not file:
+        return ""
+    try:
+        short = os.path.relpath(file)
+    except ValueError:  # another drive
+        return Path(file).as_posix()
+    return Path(file).as_posix() if short.startswith("..") else Path(short).as_posix()

@@ -1,0 +1,58 @@
+"""What is installed, what each part needs, and what the machine is."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from modelspec import registry, toolchain
+from modelspec.report.style import Style
+
+FACTS = ("arch", "isa", "cpu", "cores")
+
+
+def findings(cache: Path) -> dict[str, Any]:
+    """Everything `doctor` shows, as data."""
+    parts: list[dict[str, Any]] = []
+    for kind, found in (
+        ("framework", registry.frameworks()),
+        ("loader", registry.loaders()),
+        ("stage", registry.stages()),
+        ("target", registry.targets()),
+    ):
+        parts += [_part(kind, name, part.packages) for name, part in found.items()]
+    return {
+        "modelspec": toolchain.own_version(),
+        "python": toolchain.version("python"),
+        "machine": toolchain.facts(FACTS),
+        "cache": str(cache),
+        "parts": parts,
+    }
+
+
+def _part(kind: str, name: str, packages: Iterable[str]) -> dict[str, Any]:
+    versions = {package: toolchain.version(package) for package in sorted(packages)}
+    return {"kind": kind, "name": name, "packages": versions, "ready": None not in versions.values()}
+
+
+def as_text(found: dict[str, Any], style: Style) -> str:
+    """For people: one line per part, and the command that brings what is missing."""
+    lines = [f"modelspec {found['modelspec']}  python {found['python']}  cache {found['cache']}", "", "machine"]
+    lines += [f"  {name:<8} {value}" for name, value in found["machine"].items()]
+    missing: set[str] = set()
+    for kind in dict.fromkeys(part["kind"] for part in found["parts"]):
+        lines += ["", f"{kind}s"]
+        for part in (part for part in found["parts"] if part["kind"] == kind):
+            absent = [name for name, version in part["packages"].items() if version is None]
+            missing |= {part["name"] if kind == "framework" else "onnx"} if absent else set()
+            state = style.green("ready") if part["ready"] else style.red(f"missing {', '.join(absent)}")
+            present = ", ".join(f"{name} {version}" for name, version in part["packages"].items() if version)
+            lines.append(f"  {part['name']:<16} {state}  {style.dim(present)}".rstrip())
+    if missing:
+        lines += ["", f"fix   pip install 'modelspec-build[{','.join(sorted(missing))}]'"]
+    return "\n".join(lines) + "\n"
+
+
+def as_json(found: dict[str, Any]) -> str:
+    """For machines."""
+    return json.dumps(found, indent=2) + "\n"

@@ -1,0 +1,142 @@
+"""What the rules look at: the spec, where it is written, and which stages each target asks for."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from modelspec import registry
+from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.options import Options
+from modelspec.spec.model import ModelSpec
+from modelspec.spec.positions import Place, Positions
+from modelspec.stage import Request, Stage
+from modelspec.target import Target
+
+
+@dataclass(frozen=True)
+class Use:
+    """A stage that is asked for, for one target."""
+
+    target: Target
+    stage: Stage
+    origin: Place
+
+    @property
+    def measures(self) -> bool:
+        """Whether it tells how good the model is."""
+        return "metrics" in self.stage.gives
+
+    @property
+    def changes_model(self) -> bool:
+        """Whether the model learns from what it reads."""
+        return "model" in self.stage.gives
+
+
+@dataclass(frozen=True)
+class Read:
+    """A stage that reads a data set."""
+
+    use: Use
+    slot: str
+    dataset: str
+    place: Place
+    """Where the data set is named."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The spec, with what follows from it."""
+
+    spec: ModelSpec
+    positions: Positions
+
+    def problem(
+        self,
+        code: str,
+        message: str,
+        place: Place,
+        *,
+        help: str = "",  # noqa: A002
+        why: str = "",
+        label: str = "",
+        key: bool = False,
+        also: tuple[tuple[Place, str], ...] = (),
+    ) -> Diagnostic:
+        """A diagnostic at a place of the spec; `key` marks the key instead of the value."""
+        span = self.positions.key(place) if key else self.positions.value(place)
+        others = tuple((self.positions.value(other), text) for other, text in also)
+        return Diagnostic(code, message, help=help, why=why, label=label, span=span, also=others, path=place)
+
+    def request(self, target: Target | None = None) -> Request:
+        """What the stages are asked with."""
+        return Request(self.spec.source, self.spec.signature, self.spec.blocks, self.spec.data, target)
+
+    @cached_property
+    def uses(self) -> tuple[Use, ...]:
+        """Every stage of every target; a stage that refuses its options is left to `refusals`."""
+        return tuple(item for item in self._configured if isinstance(item, Use))
+
+    @cached_property
+    def refusals(self) -> tuple[Diagnostic, ...]:
+        """What the stages themselves say against their options."""
+        found = [item for item in self._configured if isinstance(item, Diagnostic)]
+        return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def _configured(self) -> tuple[Use | Diagnostic, ...]:
+        return tuple(item for target in self.spec.targets for item in self._of(target))
+
+    def _of(self, target: Target) -> Iterator[Use | Diagnostic]:
+        request = self.request(target)
+        for kind in registry.stages().values():
+            if kind.provides:
+                continue
+            try:
+                stage = kind.configure(request)
+            except ModelspecError as error:
+                yield from error.diagnostics
+                continue
+            if stage is not None:
+                yield Use(target, stage, tuple(kind.origin(request)))
+
+    @cached_property
+    def reads(self) -> tuple[Read, ...]:
+        """Every data set that a stage reads."""
+        return tuple(
+            Read(use, *slot.split(":", 1), self.named_at(use.origin, slot.split(":", 1)[1]))
+            for use in self.uses
+            for slot in use.stage.inputs(self.request(use.target)).values()
+            if ":" in slot
+        )
+
+    def named_at(self, origin: Place, name: str) -> Place:
+        """The place under `origin` where the word `name` is written; `origin` itself when it is not."""
+        value: Any = self.spec
+        for part in origin:
+            value = getattr(value, str(part), None) if isinstance(value, Options) else _item(value, part)
+        return next((origin + rest for rest, word in _words(value) if word == name), origin)
+
+
+def _item(value: Any, part: str | int) -> Any:
+    try:
+        return value[part]
+    except (KeyError, IndexError, TypeError):
+        return None
+
+
+def _words(value: Any) -> Iterator[tuple[Place, str]]:
+    """Every string inside a value, with its place."""
+    if isinstance(value, str):
+        yield (), value
+        return
+    items: Any = ()
+    if isinstance(value, Options):
+        items = [(field.alias or name, getattr(value, name)) for name, field in type(value).model_fields.items()]
+    elif isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, tuple):
+        items = enumerate(value)
+    for key, item in items:
+        for rest, word in _words(item):
+            yield (key, *rest), word

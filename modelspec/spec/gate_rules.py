@@ -1,0 +1,223 @@
+"""Rules of evaluation: the task, its metrics, and gates that can fail."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from modelspec.errors import Diagnostic
+from modelspec.metric import METRICS, Gate, limit_value
+from modelspec.options import parse_quantity
+from modelspec.spec.context import Context
+from modelspec.spec.positions import Place
+from modelspec.spec.shape import closest
+
+
+def _is_code(metric: str) -> bool:
+    return ":" in metric
+
+
+def _custom(context: Context) -> set[str]:
+    """The metrics that user code computes, by their full spelling and by the callable's name."""
+    written = [m for m in _metrics(context) if _is_code(m)]
+    return {*written, *(m.rpartition(":")[2] for m in written)}
+
+
+def _block(context: Context) -> Any:
+    return context.spec.blocks.get("evaluate")
+
+
+def _metrics(context: Context) -> tuple[str, ...]:
+    block = _block(context)
+    return tuple(getattr(block, "metrics", None) or ())
+
+
+def _task(context: Context) -> Iterator[Diagnostic]:
+    """One task, written or told from the metrics, and metrics of that task."""
+    block = _block(context)
+    if block is None or getattr(block, "data", None) is None:
+        return
+    tasks: dict[str, Place] = {}
+    for index, name in enumerate(_metrics(context)):
+        if (metric := METRICS.get(name)) and metric.task:
+            tasks.setdefault(metric.task, ("evaluate", "metrics", index))
+    for index, gate in enumerate(block.gates):
+        if (metric := METRICS.get(gate.metric)) and metric.task and not _metrics(context):
+            tasks.setdefault(metric.task, ("evaluate", "gates", index, "metric"))
+    if block.task is not None:
+        for task, place in tasks.items():
+            if task != block.task:
+                yield context.problem(
+                    "MS311",
+                    f"{_at(context, place)!r} is a metric of {task}, and the task is {block.task}",
+                    place,
+                    help=f"use a metric of {block.task}: {_of_task(block.task)}",
+                    also=((("evaluate", "task"), "the task"),),
+                )
+    elif not tasks:
+        yield context.problem(
+            "MS310",
+            "the task cannot be told from the metrics",
+            ("evaluate", "metrics") if _metrics(context) else ("evaluate",),
+            key=True,
+            help="add task: classification (or regression, embedding)",
+        )
+    elif len(tasks) > 1:
+        (first, one), (second, two), *_ = tasks.items()
+        yield context.problem(
+            "MS311",
+            f"{_at(context, two)!r} is a metric of {second}, and {_at(context, one)!r} of {first}",
+            two,
+            help=f"keep the metrics of one task; of {first}: {_of_task(first)}",
+            also=((one, f"a metric of {first}"),),
+        )
+
+
+def _at(context: Context, place: Place) -> str:
+    block = _block(context)
+    index = int(place[2])
+    return str(block.metrics[index] if place[1] == "metrics" else block.gates[index].metric)
+
+
+def _of_task(task: str) -> str:
+    return ", ".join([name for name, metric in METRICS.items() if metric.task == task][:4])
+
+
+def told_task(context: Context) -> str | None:
+    """The task, written or told from the metrics."""
+    block = _block(context)
+    if block is None:
+        return None
+    names = (*_metrics(context), *(gate.metric for gate in block.gates))
+    told = next((METRICS[name].task for name in names if name in METRICS and METRICS[name].task), None)
+    return block.task or told
+
+
+def _names(context: Context) -> Iterator[Diagnostic]:
+    """Metrics have a name that is known, and the data that they need."""
+    block = _block(context)
+    loader = context.spec.data.get(getattr(block, "data", None) or "")
+    for index, name in enumerate(_metrics(context)):
+        place: Place = ("evaluate", "metrics", index)
+        metric = METRICS.get(name)
+        if metric is None and not _is_code(name):
+            near = closest(name, METRICS)
+            known = ", ".join(n for n, m in METRICS.items() if m.made_by == "evaluate")
+            yield context.problem("MS203", f"{name!r} is not a metric", place,
+                                  help=f"did you mean {near!r}?" if near else f'write one of: {known}; or "metrics.py:callable"')  # fmt: skip
+        elif metric and metric.made_by != "evaluate":
+            yield context.problem("MS319", f"{name!r} is not measured by evaluate but by {metric.made_by}", place,
+                                  help="remove it here; a gate can use it all the same")  # fmt: skip
+        elif metric and metric.labels and loader is not None and loader.labels is None:
+            yield context.problem(
+                "MS312",
+                f"{name!r} needs labels, and the data set {block.data!r} has none",
+                place,
+                help=f"name the array with the true answers: data: {{{block.data}: {{labels: ...}}}}",
+                also=((("data", block.data), "no labels here"),),
+            )
+
+
+def _produced(context: Context) -> dict[str, str]:
+    """Metric -> the stage that produces it."""
+    asked = {use.stage.name for use in context.uses}
+    block = _block(context)
+    task = told_task(context)
+    defaults = {} if _metrics(context) or getattr(block, "data", None) is None else _defaults(task)
+    found = {name: "evaluate" for name in (*_metrics(context), *_custom(context), *defaults)}
+    found |= {name: m.made_by for name, m in METRICS.items() if m.made_by != "evaluate" and m.made_by in asked}
+    return found
+
+
+def _defaults(task: str | None) -> tuple[str, ...]:
+    from modelspec.metric import DEFAULT_METRIC
+
+    return tuple(metric for name, metric in DEFAULT_METRIC.items() if name == task)
+
+
+def _gates(context: Context) -> Iterator[Diagnostic]:
+    """Each gate limits a metric that is measured, in its direction and unit, on targets that exist."""
+    block = _block(context)
+    if block is None:
+        return
+    produced = _produced(context)
+    for index, gate in enumerate(block.gates):
+        place: Place = ("evaluate", "gates", index)
+        if gate.metric not in produced:
+            yield _not_produced(context, gate, place, produced)
+        yield from _limits(context, gate, place)
+        labels = [target.label for target in context.spec.targets]
+        for position, name in enumerate(gate.targets or ()):
+            if name not in labels:
+                near = closest(name, labels)
+                yield context.problem("MS308", f"no target {name!r}", (*place, "targets", position),
+                                      help=f"did you mean {near!r}?" if near else f"the targets are: {', '.join(labels)}")  # fmt: skip
+    if told_task(context) == "regression" and getattr(block, "data", None) and not block.gates:
+        yield context.problem(
+            "MS314",
+            "a regression needs a gate: no limit is right for every unit",
+            ("evaluate",),
+            key=True,
+            help="add gates: [{metric: mean_absolute_error, max: 2.5}]",
+        )
+
+
+def _not_produced(context: Context, gate: Gate, place: Place, produced: dict[str, str]) -> Diagnostic:
+    metric = METRICS.get(gate.metric)
+    if metric is None:
+        near = closest(gate.metric, {*METRICS, *produced})
+        fix = f"did you mean {near!r}?" if near else f"measured are: {', '.join(produced)}"
+    elif metric.made_by == "evaluate":
+        fix = f"add it to evaluate.metrics: [{', '.join((*_metrics(context), gate.metric))}]"
+    else:
+        fix = f"add {metric.made_by}: {{}}, which measures it"
+    return context.problem("MS307", f"nothing measures {gate.metric!r}", (*place, "metric"), help=fix)
+
+
+def _limits(context: Context, gate: Gate, place: Place) -> Iterator[Diagnostic]:
+    """A gate says something, and in the direction in which it can fail."""
+    metric = METRICS.get(gate.metric)
+    if gate.min is None and gate.max is None and gate.max_drop is None:
+        yield context.problem("MS315", f"the gate on {gate.metric!r} limits nothing", place,
+                              help="add min, max or max_drop")  # fmt: skip
+    if gate.max_drop == "off" and gate.reason is None:
+        yield context.problem("MS316", "max_drop is off without a reason", (*place, "max_drop"),
+                              help='add reason: "..." for those who read the build later')  # fmt: skip
+    if gate.reason is not None and gate.max_drop != "off":
+        yield context.problem("MS319", "'reason' has no effect: max_drop is not off", (*place, "reason"), key=True,
+                              help="remove it, or write max_drop: off")  # fmt: skip
+    if metric is None:
+        return
+    wrong, right = ("max", "min") if metric.better == "higher" else ("min", "max")
+    if getattr(gate, wrong) is not None:
+        yield context.problem("MS315", f"'{wrong}' is the wrong direction: {metric.better} is better for {gate.metric!r}",
+                              (*place, wrong), key=True, help=f"write {right}")  # fmt: skip
+    if gate.max_drop not in (None, "off") and metric.made_by != "evaluate":
+        yield context.problem("MS315", f"'max_drop' compares with the source model, and {gate.metric!r} is not measured of it",
+                              (*place, "max_drop"), key=True, help=f"write {right}")  # fmt: skip
+    for side in ("min", "max"):
+        if (limit := getattr(gate, side)) is not None:
+            yield from _unit(context, gate.metric, limit, (*place, side))
+
+
+def _unit(context: Context, name: str, limit: float | str, place: Place) -> Iterator[Diagnostic]:
+    wanted = METRICS[name].unit
+    given = parse_quantity(limit)[1] if isinstance(limit, str) else ""
+    if wanted in {"bytes", "seconds"}:
+        example = "30MB" if wanted == "bytes" else "5ms"
+        if given != wanted:
+            what = f"is in {given}" if given else "has no unit"
+            yield context.problem("MS320", f"the limit of {name!r} {what}", place, help=f"for example: {example}")
+    elif given:
+        yield context.problem("MS320", f"{name!r} has no unit", place, help=f"write the number alone: {limit_value(limit):g}")
+
+
+def _output(context: Context) -> Iterator[Diagnostic]:
+    """The output that is judged is one of the model's."""
+    output = getattr(_block(context), "output", None)
+    outputs = context.spec.signature.outputs
+    if output is not None and outputs and output not in outputs:
+        near = closest(output, outputs)
+        yield context.problem("MS323", f"the model has no output {output!r}", ("evaluate", "output"),
+                              help=f"did you mean {near!r}?" if near else f"the outputs are: {', '.join(outputs)}")  # fmt: skip
+
+
+RULES: tuple[Callable[[Context], Iterator[Diagnostic]], ...] = (_task, _names, _gates, _output)

@@ -1,0 +1,168 @@
+"""Rules across keys: what would fail later, or silently do nothing, is refused here with its fix."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from modelspec.errors import Diagnostic
+from modelspec.options import Options
+from modelspec.spec import gate_rules
+from modelspec.spec.context import Context, Read
+from modelspec.spec.files import parts
+from modelspec.spec.model import ModelSpec
+from modelspec.spec.positions import Place, Positions
+from modelspec.spec.shape import closest
+
+
+def check(spec: ModelSpec, positions: Positions) -> Iterable[Diagnostic]:
+    """Every rule that the spec breaks."""
+    context = Context(spec, positions)
+    for rule in (_targets, _quantize, _source, _signature, _data, *gate_rules.RULES):
+        yield from rule(context)
+    yield from context.refusals
+
+
+def _targets(context: Context) -> Iterator[Diagnostic]:
+    """Each device offers the precision asked of it, and names are unique."""
+    first: dict[str, int] = {}
+    for index, target in enumerate(context.spec.targets):
+        place: Place = ("targets", index)
+        if target.chosen_precision not in target.precisions:
+            offered = ", ".join(target.precisions)
+            yield context.problem(
+                "MS305",
+                f"{target.device_name} does not offer {target.chosen_precision}",
+                (*place, "precision"),
+                help=f"{target.device_name} offers {offered}",
+            )
+        if target.label in first:
+            yield context.problem(
+                "MS309",
+                f"two targets have the name {target.label!r}",
+                (*place, "name"),
+                help="give one of them another name:",
+                also=((("targets", first[target.label]), "the first is here"),),
+            )
+        first.setdefault(target.label, index)
+
+
+def _quantize(context: Context) -> Iterator[Diagnostic]:
+    """Options for a precision serve a target of that precision."""
+    used = {t.chosen_precision for t in context.spec.targets if getattr(t, "quantize", None) is None}
+    block = context.spec.blocks.get("quantize")
+    for precision in _written_keys(block):
+        if precision not in used:
+            yield context.problem(
+                "MS306",
+                f"no target uses quantize.{precision}",
+                ("quantize", precision),
+                key=True,
+                help=f"add a target: {{device: cpu, precision: {precision}}}, or remove quantize.{precision}",
+            )
+    for index, target in enumerate(context.spec.targets):
+        if getattr(target, "quantize", None) is not None and target.chosen_precision.startswith(("fp", "bf")):
+            yield context.problem(
+                "MS319",
+                f"'quantize' has no effect at the precision {target.chosen_precision}",
+                ("targets", index, "quantize"),
+                key=True,
+                help="write precision: int8, or remove quantize",
+            )
+
+
+def _written_keys(block: Any) -> list[str]:
+    if isinstance(block, Options):
+        return [name for name, value in block if value is not None and name in block.model_fields_set]
+    return list(block or ())
+
+
+def _source(context: Context) -> Iterator[Diagnostic]:
+    """Keys of the source and of convert that would have no effect."""
+    source = context.spec.source
+    uses_code = any(owner.entrypoints() for _, owner in parts(context.spec))
+    for name in ("code", "requires"):
+        if name in source.model_fields_set and not uses_code:
+            yield context.problem(
+                "MS319",
+                f"'{name}' has no effect: the spec calls no user code",
+                ("source", name),
+                key=True,
+                help=f"remove it; {name} serves an entrypoint, a loader or a metric written file.py:callable",
+            )
+    exporter = getattr(context.spec.blocks.get("convert"), "exporter", None)
+    if exporter is not None and exporter not in source.exporters:
+        choice = f"write one of: {', '.join(source.exporters)}" if source.exporters else "remove it"
+        yield context.problem(
+            "MS319",
+            f"{source.name} has no exporter {exporter!r}",
+            ("convert", "exporter"),
+            help=choice,
+        )
+
+
+def _signature(context: Context) -> Iterator[Diagnostic]:
+    """What cannot be inferred is written."""
+    source = context.spec.source
+    if not source.infers_signature and not context.spec.signature.inputs:
+        yield context.problem(
+            "MS313",
+            f"the inputs of a {source.name} model cannot be read off it",
+            ("signature",) if context.positions.has(("signature",)) else ("source", "framework"),
+            help="add signature: {inputs: {image: {dtype: float32, shape: [batch, 1, 8, 8]}}}",
+        )
+
+
+def _data(context: Context) -> Iterator[Diagnostic]:
+    """Data sets that are named exist, those that exist are read, and evaluation has its own."""
+    known = context.spec.data
+    seen: set[Place] = set()
+    for read in context.reads:
+        if read.dataset not in known and read.place not in seen:
+            seen.add(read.place)
+            near = closest(read.dataset, known)
+            fix = f"did you mean {near!r}?" if near else f"add it under data: {read.dataset}: {{path: {read.dataset}.npz}}"
+            yield context.problem("MS301", f"no data set {read.dataset!r}", read.place, help=fix)
+    used = {read.dataset for read in context.reads}
+    for name in known:
+        if name not in used and not context.refusals:
+            near = closest(name, used - set(known))
+            yield context.problem(
+                "MS302",
+                f"the data set {name!r} is read by nothing",
+                ("data", name),
+                key=True,
+                help=f"did you mean {near!r}?" if near else "remove it, or name it, for example in evaluate: {data: ...}",
+            )
+    yield from _leaks(context)
+
+
+def _leaks(context: Context) -> Iterator[Diagnostic]:
+    """No stage that changes the model reads what the model is judged by, under whatever name."""
+    judged: dict[Any, Read] = {}
+    for read in context.reads:
+        if read.use.measures and not read.use.changes_model and read.slot == "data" and read.dataset in context.spec.data:
+            judged.setdefault(_content(context, read.dataset), read)
+    reported: dict[Place, bool] = defaultdict(bool)
+    for read in context.reads:
+        learns = read.use.changes_model and read.slot == "data" and read.dataset in context.spec.data
+        other = judged.get(_content(context, read.dataset)) if learns else None
+        if other is None or reported[read.place]:
+            continue
+        reported[read.place] = True
+        same = read.dataset == other.dataset
+        what = f"the data set {read.dataset!r}" if same else f"the data sets {read.dataset!r} and {other.dataset!r}, which are one file,"
+        yield context.problem(
+            "MS303",
+            f"{what} serve{'s' if same else ''} {read.use.stage.name} and {other.use.stage.name} alike",
+            read.place,
+            also=((other.place, "also read here"),),
+            why="a model that was fitted to its evaluation data looks better than it is",
+            help="use another data set here",
+        )
+
+
+def _content(context: Context, name: str) -> Any:
+    """What tells whether two data sets are one."""
+    loader = context.spec.data[name]
+    named = tuple(str(getattr(loader, field)) for field in loader.paths)
+    return (*named, *loader.entrypoints()) if named else name

@@ -1,0 +1,105 @@
+"""Writes the JSON Schema of model.yaml from the models, in a shape in which editors give good messages."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelspec.spec.model import model
+
+SCHEMA_ID = "https://modelspec.github.io/schemas/modelspec-v1.schema.json"
+"""The name of the schema; editors also look for it under this address."""
+
+FILE_NAME = "modelspec-v1.schema.json"
+
+_Schema = dict[str, Any]
+
+
+def build() -> _Schema:
+    """The schema of version 1, as draft 07: the newest that YAML editors read in full."""
+    written = model().model_json_schema(mode="validation", ref_template="#/definitions/{model}")
+    definitions = {name: _rewritten(part) for name, part in sorted(written.pop("$defs", {}).items())}
+    root = _rewritten(written)
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": SCHEMA_ID,
+        "title": "modelspec model.yaml, version 1",
+        **{key: value for key, value in root.items() if key != "title"},
+        "definitions": definitions,
+    }
+
+
+def _rewritten(node: Any, *, named: bool = False) -> Any:
+    """A node in the form of draft 07; `named` for a mapping of names, whose keys are not keywords."""
+    if isinstance(node, list):
+        return [_rewritten(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if named:
+        return {name: _rewritten(item) for name, item in node.items()}
+    node = _without_null(dict(node))
+    literal = {"default", "examples", "const", "enum"}
+    result = {
+        key: value if key in literal else _rewritten(value, named=key in {"properties", "patternProperties"})
+        for key, value in node.items()
+        if not (key == "title" and isinstance(value, str))
+    }
+    return _union(_tuple(_reference(result)))
+
+
+def _without_null(node: _Schema) -> _Schema:
+    """A key that may be left out may not be written without a value."""
+    if node.get("default", ...) is None:
+        del node["default"]
+        options = [option for option in node.get("anyOf", ()) if option != {"type": "null"}]
+        if "anyOf" in node and len(options) == 1:
+            del node["anyOf"]
+            return {**options[0], **node}
+        if options:
+            node["anyOf"] = options
+    return node
+
+
+def _tuple(node: _Schema) -> _Schema:
+    """Items by position are spelled differently in draft 07."""
+    if "prefixItems" in node:
+        node["items"] = node.pop("prefixItems")
+        node["additionalItems"] = False
+    return node
+
+
+def _reference(node: _Schema) -> _Schema:
+    """Draft 07 ignores what stands beside a reference."""
+    if "$ref" in node and len(node) > 1:
+        return {"allOf": [{"$ref": node.pop("$ref")}], **node}
+    return node
+
+
+def _union(node: _Schema) -> _Schema:
+    """Alternatives told apart by a tag: an editor then speaks of the one that is meant, not of all of them."""
+    found = node.pop("x-one-of", None)
+    if found is None and "discriminator" in node:
+        discriminator = node.pop("discriminator")
+        mapping = discriminator["mapping"]
+        found = {"tag": discriminator["propertyName"], "choices": {n: {"$ref": r} for n, r in mapping.items()}, "infer": []}
+    if found is None:
+        return node
+    node.pop("oneOf", None)
+    return {**node, **_tagged(found["tag"], found["choices"], found["infer"])}
+
+
+def _tagged(tag: str, choices: Mapping[str, _Schema], infer: list[Mapping[str, Any]]) -> _Schema:
+    branches = [
+        {"if": {"properties": {tag: {"const": name}}, "required": [tag]}, "then": choice} for name, choice in choices.items()
+    ]
+    branches += [
+        {"if": {"not": {"required": [tag]}, **guess["when"]}, "then": choices[guess["choice"]]} for guess in infer
+    ]
+    schema: _Schema = {
+        "type": "object",
+        "properties": {tag: {"enum": list(choices), "description": f"One of: {', '.join(choices)}."}},
+        "allOf": branches,
+    }
+    if infer:
+        schema["anyOf"] = [{"required": [tag]}, *(guess["when"] for guess in infer)]
+    else:
+        schema["required"] = [tag]
+    return schema

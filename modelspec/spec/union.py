@@ -1,0 +1,64 @@
+"""Tagged unions made of the classes in a registry; the tag may be told from the rest where it is left out."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from modelspec.options import Options
+
+
+def own_keys(kind: type[Options]) -> list[str]:
+    """The keys that must be written; by them a choice is told that has no suffix."""
+    return [name for name, field in kind.model_fields.items() if field.is_required()]
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation: the value is one of `choices`, told apart by the key `tag`."""
+
+    tag: str
+    choices: Mapping[str, type[Options]]
+    infer: Callable[[Any], str | None] | None = None
+    """Tells the choice from a mapping without the tag; None when it cannot."""
+
+    def choice(self, value: Any) -> str | None:
+        """The name of the class that reads `value`, or None when nothing says so."""
+        if isinstance(value, Options):
+            return next((name for name, kind in self.choices.items() if type(value) is kind), None)
+        if not isinstance(value, dict):
+            return None
+        tag = value.get(self.tag)
+        if tag is None and self.infer and self.tag not in value:
+            return self.infer(value)
+        return tag if isinstance(tag, str) else None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {name: handler.generate_schema(kind) for name, kind in self.choices.items()}
+        return core_schema.tagged_union_schema(choices, discriminator=self.choice)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Left for `spec.schema` to put into its final form."""
+        written = handler(schema)
+        alternatives = written["oneOf"] if "oneOf" in written else [written]
+        choices = dict(zip(self.choices, alternatives, strict=True))
+        return {"x-one-of": {"tag": self.tag, "choices": choices, "infer": self.infer_schemas()}}
+
+    def infer_schemas(self) -> list[dict[str, Any]]:
+        """What `infer` goes by, as conditions of JSON Schema."""
+        found: list[dict[str, Any]] = []
+        for name, kind in self.choices.items() if self.infer else ():
+            if suffixes := getattr(kind, "suffixes", ()):
+                pattern = "(" + "|".join(re.escape(suffix) for suffix in suffixes) + ")$"
+                when = {"required": ["path"], "properties": {"path": {"type": "string", "pattern": pattern}}}
+            else:
+                when = {"required": own_keys(kind)}
+            found.append({"choice": name, "when": when})
+        return found
+
+    def __hash__(self) -> int:
+        return hash((self.tag, *self.choices))
