@@ -11,7 +11,7 @@ from typing import Any
 
 from modelspec import digest, toolchain
 from modelspec.errors import fail
-from modelspec.gates import Figures, GateResult
+from modelspec.gates import Figures, GateResult, quantity
 from modelspec.plan import Plan
 from modelspec.resolve import Resolved
 from modelspec.spec.model import ModelSpec
@@ -192,7 +192,14 @@ def _card(publication: Publication) -> bytes:
     reproducible = [
         gate for gate in publication.gates if not _is_measured(gate.metric, publication.figures[gate.target])
     ]
-    return render("card/MODEL_CARD.md.j2", spec=spec, card=_card_rows(spec), targets=targets, gates=reproducible).encode()
+    return render(
+        "card/MODEL_CARD.md.j2",
+        filters={"figure": quantity},
+        spec=spec,
+        card=_card_rows(spec),
+        targets=targets,
+        gates=reproducible,
+    ).encode()
 
 
 def _card_rows(spec: ModelSpec) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """Fixtures that several test modules share."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -28,3 +29,20 @@ def run_stage(tmp_path: Path) -> RunStage:
         return job
 
     return run
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with the files that the specs of the tests name. What they hold is of no account: `validate` does not look."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for name in ("model.onnx", "model.skops", "weights.safetensors", "test.npz", "train.npz", "calibration.npz",
+                 "test.csv", "test.jsonl", "model.py", "metrics.py", "data.py"):  # fmt: skip
+        (folder / name).write_bytes(b"")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "model.onnx").write_bytes(b"")
+    (folder / "outside").symlink_to(tmp_path / "outside")
+    (folder / "outside.onnx").symlink_to(tmp_path / "outside" / "model.onnx")
+    (folder / "dangling.onnx").symlink_to(folder / "nothing")
+    os.mkfifo(folder / "pipe")
+    return folder

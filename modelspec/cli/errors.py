@@ -2,8 +2,6 @@
 
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
@@ -12,7 +10,6 @@ import click
 
 from modelspec.cli.options import use_color
 from modelspec.errors import Diagnostic, ModelspecError
-from modelspec.report.diagnostics import FORMATS, render
 
 
 def show(error: ModelspecError, context: click.Context) -> None:
@@ -32,6 +29,10 @@ def show_diagnostics(
 ) -> None:
     """Write diagnostics; a format that only the command's own output has becomes text for people."""
     problems = tuple(diagnostics)
+    if not problems and format in {"human", "concise", "github"}:
+        return
+    from modelspec.report.diagnostics import FORMATS, render
+
     format = format if format in FORMATS else "human"  # noqa: A001
     text = render(problems, format, color=use_color(stream, context), sources=sources(problems))
     if text:
@@ -54,6 +55,9 @@ def sources(diagnostics: Iterable[Diagnostic]) -> dict[str, tuple[str, ...]]:
 
 def crash_report(error: BaseException) -> str:
     """Write what is needed to find a bug into the temporary folder; returns the place."""
+    import tempfile
+    import traceback
+
     from modelspec.toolchain import own_version
 
     parts = (

@@ -1,13 +1,11 @@
 """`modelspec schema`: print the JSON Schema of model.yaml."""
 
-import json
-
 import click
 
 
 @click.command()
 def command() -> None:
     """Print the JSON Schema of model.yaml, for editors and other tools."""
-    from modelspec.spec.schema import build
+    from modelspec.spec.schema import as_text
 
-    click.echo(json.dumps(build(), indent=2, ensure_ascii=False))
+    click.echo(as_text(), nl=False)

@@ -9,10 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from modelspec import toolchain
 from modelspec.errors import Diagnostic, ModelspecError, Span, fail
 from modelspec.options import Options
-from modelspec.spec import files, rules, shape, yaml
+from modelspec.spec import files, rules, yaml
 from modelspec.spec.model import API_VERSION, ModelSpec, model
 from modelspec.spec.positions import Place, Positions
 from modelspec.spec.text import MAX_BYTES
@@ -106,6 +105,8 @@ def _checked(document: yaml.Document, root: Path) -> tuple[ModelSpec | None, lis
     try:
         spec = kind.model_validate(document.data)
     except ValidationError as error:
+        from modelspec.spec import shape  # not needed by a valid spec
+
         return None, found + shape.problems(error, kind, document)
     checks = [*_nulls(spec, ()), *rules.check(spec, document.positions), *files.check(spec, root)]
     return spec, found + [_placed(problem, document.positions) for problem in checks]
@@ -117,6 +118,8 @@ def _version_problems(document: yaml.Document) -> Iterable[Diagnostic]:
     wanted = requires.get("modelspec") if isinstance(requires, dict) else None
     if isinstance(wanted, str) and ("requires", "modelspec") not in document.broken:
         from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+        from modelspec import toolchain
 
         own, place = toolchain.own_version(), ("requires", "modelspec")
         span = document.positions.value(place)

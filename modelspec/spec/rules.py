@@ -11,7 +11,7 @@ from modelspec.spec.context import Context, Read
 from modelspec.spec.files import parts
 from modelspec.spec.model import ModelSpec
 from modelspec.spec.positions import Place, Positions
-from modelspec.spec.shape import closest
+from modelspec.spec.words import closest
 
 
 def check(spec: ModelSpec, positions: Positions) -> Iterable[Diagnostic]:

@@ -1,12 +1,13 @@
 """Writes the JSON Schema of model.yaml from the models, in a shape in which editors give good messages."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from modelspec.spec.model import model
 
-SCHEMA_ID = "https://modelspec.github.io/schemas/modelspec-v1.schema.json"
-"""The name of the schema; editors also look for it under this address."""
+SCHEMA_ID = "urn:modelspec:schema:v1"
+"""A name, not an address: `modelspec init` puts the schema beside the spec, so that editors need no network."""
 
 FILE_NAME = "modelspec-v1.schema.json"
 
@@ -42,7 +43,7 @@ def _rewritten(node: Any, *, named: bool = False) -> Any:
         for key, value in node.items()
         if not (key == "title" and isinstance(value, str))
     }
-    return _union(_tuple(_reference(result)))
+    return _union(_names(_tuple(_reference(result))))
 
 
 def _without_null(node: _Schema) -> _Schema:
@@ -63,6 +64,13 @@ def _tuple(node: _Schema) -> _Schema:
     if "prefixItems" in node:
         node["items"] = node.pop("prefixItems")
         node["additionalItems"] = False
+    return node
+
+
+def _names(node: _Schema) -> _Schema:
+    """Names that do not have the form of a name are refused."""
+    if "patternProperties" in node and "additionalProperties" not in node:
+        node["additionalProperties"] = False
     return node
 
 
@@ -103,3 +111,8 @@ def _tagged(tag: str, choices: Mapping[str, _Schema], infer: list[Mapping[str, A
     else:
         schema["required"] = [tag]
     return schema
+
+
+def as_text() -> str:
+    """The schema as it is committed and printed."""
+    return json.dumps(build(), indent=2, ensure_ascii=False) + "\n"

@@ -1,6 +1,5 @@
 """What pydantic says of a document -> diagnostics: at the place that is wrong, in the words of the spec, one for each problem."""
 
-import difflib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from modelspec.errors import CODES, Diagnostic
 from modelspec.options import Options
 from modelspec.spec.positions import Place, Positions
 from modelspec.spec.trace import Traced, field_of, keys_of, literals, members, tag_field, trace
+from modelspec.spec.words import closest
 from modelspec.spec.yaml import Document
 
 _WANTED = {
@@ -60,13 +60,6 @@ def problems(error: ValidationError, root: type[Options], document: Document) ->
 
 def _in_broken(place: Place, broken: frozenset[Place]) -> bool:
     return any(place[:length] in broken for length in range(len(place) + 1))
-
-
-def closest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that was most likely meant."""
-    options = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word.lower(), options, n=1, cutoff=0.6)
-    return options[found[0]] if found else None
 
 
 def called(place: Place) -> str:

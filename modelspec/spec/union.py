@@ -3,13 +3,15 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from modelspec.options import Options
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic.json_schema import JsonSchemaValue
 
 
 def own_keys(kind: type[Options]) -> list[str]:
@@ -37,11 +39,11 @@ class OneOf:
             return self.infer(value)
         return tag if isinstance(tag, str) else None
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: "GetCoreSchemaHandler") -> CoreSchema:
         choices = {name: handler.generate_schema(kind) for name, kind in self.choices.items()}
         return core_schema.tagged_union_schema(choices, discriminator=self.choice)
 
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: "GetJsonSchemaHandler") -> "JsonSchemaValue":
         """Left for `spec.schema` to put into its final form."""
         written = handler(schema)
         alternatives = written["oneOf"] if "oneOf" in written else [written]

@@ -1,0 +1,60 @@
+"""ONNX Runtime sessions, always set up the same way: one thread, no spinning, on the CPU, as named."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from modelspec.errors import fail
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Level = Literal["off", "basic", "extended"]
+
+
+class OnnxSession:
+    """A loaded ONNX file that answers by name."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.outputs: tuple[str, ...] = tuple(output.name for output in session.get_outputs())
+
+    def run(self, inputs: "Mapping[str, NDArray[Any]]") -> "dict[str, NDArray[Any]]":
+        """All outputs by name. Raises MS513 when the runtime refuses the inputs."""
+        return dict(zip(self.outputs, guarded(lambda: self._session.run(None, dict(inputs))), strict=True))
+
+
+def guarded(call: Any) -> Any:
+    """Call into ONNX Runtime; its refusals become MS513 with their first line."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as states
+
+    kinds = tuple(kind for name in _REFUSALS if (kind := getattr(states, name, None)))
+    try:
+        return call()
+    except (*kinds, RuntimeError, ValueError) as error:
+        lines = str(error).strip().splitlines() or ["no reason given"]
+        raise fail("MS513", f"ONNX Runtime refuses the model: {lines[0]}") from error
+
+
+_REFUSALS = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented", "RuntimeException", "EPFail")
+
+
+def open_session(path: Path, *, optimize: Level = "off", threads: int = 1, save_to: Path | None = None) -> OnnxSession:
+    """Load an ONNX file; `save_to` also writes the optimized graph. Raises MS513 when the runtime refuses it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Spinning threads hold the cores that torch needs next; toolchain measurements show twice the time for it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = {
+        "off": levels.ORT_DISABLE_ALL, "basic": levels.ORT_ENABLE_BASIC, "extended": levels.ORT_ENABLE_EXTENDED
+    }[optimize]
+    if save_to is not None:
+        options.optimized_model_filepath = str(save_to)
+    return OnnxSession(
+        guarded(lambda: onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+    )

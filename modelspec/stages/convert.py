@@ -1,0 +1,165 @@
+"""Brings the source to ONNX, and compares the result with the source on real or generated inputs, always."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import Field
+
+from modelspec.compare import Comparison, compare
+from modelspec.errors import ModelspecError, fail
+from modelspec.framework import ExportOptions, Framework
+from modelspec.options import Options
+from modelspec.signature import Signature
+from modelspec.stage import Determinism, Job, Request, Stage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+
+class Parity(Options):
+    """How close the converted model must come to the source."""
+
+    rtol: float = Field(1.0e-3, ge=0, description="Largest relative difference.", examples=[1.0e-3])
+    atol: float = Field(1.0e-4, ge=0, description="Largest absolute difference.", examples=[1.0e-4])
+    samples: int = Field(32, ge=1, description="Rows of data to compare on.", examples=[32])
+
+
+class Convert(Stage):
+    """source -> ONNX."""
+
+    name: ClassVar[str] = "convert"
+    summary: ClassVar[str] = "bring the source to ONNX and compare the two"
+    revision: ClassVar[int] = 1
+    after: ClassVar[tuple[str, ...]] = ("prune", "finetune")
+    gives: ClassVar[tuple[str, ...]] = ("model", "signature", "samples", "metrics")
+    publishes: ClassVar[Mapping[str, str]] = {"signature": ""}
+    parts: ClassVar[tuple[str, ...]] = ("framework", "signature")
+    packages: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxruntime")
+    imports: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxruntime")
+    facts: ClassVar[tuple[str, ...]] = ("arch", "isa")
+    determinism: ClassVar[Determinism] = Determinism.NUMERIC
+
+    opset: int | None = Field(None, ge=7, le=30, description="ONNX operator set to reach.", examples=[20])
+    exporter: str | None = Field(None, description="Exporter of the framework to use.", examples=["dynamo", "torchscript"])
+    parity: Parity = Field(
+        default_factory=Parity, description="How close to the source the result must come.", examples=[{"atol": 1.0e-4}]
+    )
+
+    @classmethod
+    def configure(cls, request: Request) -> Self:
+        """Always asked for."""
+        return request.blocks.get(cls.name) or cls()
+
+    def inputs(self, request: Request) -> dict[str, str]:
+        """A sample of the data that the model is evaluated or calibrated on, if there is any."""
+        dataset = _dataset(request)
+        return {} if dataset is None else {"sample": f"sample:{dataset}"}
+
+    def run(self, job: Job) -> None:
+        """Write the model, its completed signature, and the sample inputs with the source's outputs."""
+        from modelspec.formats import npz, onnx_model
+        from modelspec.formats.onnx_session import open_session
+
+        framework = job.framework
+        assert framework is not None
+        source = framework.load(job.files)
+        signature = framework.signature(source, job.signature)
+        inputs, expected = _samples(job, framework, source, signature)
+        target = job.output("model") / "model.onnx"
+        options = ExportOptions(self.opset, self.exporter)
+        framework.export(source, signature, inputs, options, target)
+        proto = onnx_model.read(target)
+        _check(proto)
+        found = open_session(target).run(inputs)
+        self._require_parity(compare(expected, found, self.parity.rtol, self.parity.atol))
+        signature = _completed(signature, onnx_model.signature_of(proto), expected)
+        text = json.dumps(signature.as_lists(), indent=2) + "\n"
+        (job.output("signature") / "signature.json").write_text(text)
+        npz.write(job.output("samples") / "inputs.npz", inputs)
+        npz.write(job.output("samples") / "outputs.npz", expected)
+        self._write_metrics(job, onnx_model.opset(proto))
+
+    def _require_parity(self, comparison: Comparison) -> None:
+        if comparison.missing:
+            raise fail("MS503", f"the converted model lacks the output {comparison.missing[0]!r}")
+        for output in comparison.outputs:
+            if output.mismatched:
+                raise fail(
+                    "MS503",
+                    f"{output.mismatched} of {output.total} values of {output.name!r} differ from the source's, "
+                    f"by up to {output.max_abs:.3g} (rtol {self.parity.rtol:g}, atol {self.parity.atol:g})",
+                    help="look for an operation that the exporter gets wrong; or, if the difference is harmless, raise convert.parity",
+                )  # fmt: skip
+
+    def _write_metrics(self, job: Job, opset: int) -> None:
+        value = {
+            "metrics": {},
+            "opset": opset,
+            "parity": {"passed": True, "rtol": self.parity.rtol, "atol": self.parity.atol},
+        }
+        (job.output("metrics") / "convert.json").write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _dataset(request: Request) -> str | None:
+    """The data set of the evaluation; else that of any other block or target that names one; else none."""
+    blocks = [request.blocks.get("evaluate"), *request.blocks.values(), request.target]
+    found = [name for block in blocks for name in _named(block) if name in request.data]
+    return found[0] if found else None
+
+
+def _named(block: Any) -> list[str]:
+    """The data sets that a block names in its fields `data`, at any depth."""
+    if isinstance(block, Mapping):
+        return [name for value in block.values() for name in _named(value)]
+    if not isinstance(block, Options):
+        return []
+    own = getattr(block, "data", None)
+    below = [name for field in type(block).model_fields for name in _named(getattr(block, field))]
+    return ([own] if isinstance(own, str) else []) + below
+
+
+def _samples(
+    job: Job, framework: Framework, source: Any, signature: Signature
+) -> "tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]":
+    """Inputs, and what the source answers to them. Raises MS514 when no generated input suits the source."""
+    from modelspec.feed import read_inputs
+    from modelspec.generate import candidates
+
+    if job.has("sample"):
+        inputs, _ = read_inputs(job.input("sample"), signature)
+        return inputs, framework.run(source, signature, inputs)
+    reason = ""
+    for made in candidates(signature):
+        try:
+            return made, framework.run(source, signature, made)
+        except ModelspecError as error:
+            reason = str(error)
+    raise fail("MS514", f"the source refuses every generated input: {reason}",
+               help="give a range in the signature, or a data set that evaluate reads")
+
+
+def _check(proto: Any) -> None:
+    import onnx
+
+    if proto.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF:
+        return
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        lines = [line for line in str(error).strip().splitlines() if line.strip()]
+        raise fail("MS505", f"the converted model is not valid ONNX: {lines[0] if lines else error}") from error
+
+
+def _completed(declared: Signature, found: Signature, outputs: "Arrays") -> Signature:
+    """Names, ranges and axes as declared, what is left from the ONNX file, ranks of outputs from what came out."""
+    named = {}
+    for name, tensor in found.outputs.items():
+        tensor = declared.outputs.get(name, tensor)
+        if name in outputs and len(tensor.shape) != outputs[name].ndim:
+            axes = tuple(f"{name}_{index}" for index in range(outputs[name].ndim))
+            tensor = tensor.model_copy(update={"shape": axes})
+        named[name] = tensor
+    return Signature(inputs=declared.inputs or found.inputs, outputs=named)

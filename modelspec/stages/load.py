@@ -1,0 +1,63 @@
+"""Reads one data set through its loader, so that every later stage sees one format."""
+
+import json
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from modelspec.errors import fail
+from modelspec.stage import Determinism, Job, Request, Stage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Load(Stage):
+    """Data set -> data.npz and data.json."""
+
+    name: ClassVar[str] = "load"
+    summary: ClassVar[str] = "read a data set into named arrays"
+    revision: ClassVar[int] = 1
+    gives: ClassVar[tuple[str, ...]] = ("data",)
+    provides: ClassVar[str] = "data"
+    parts: ClassVar[tuple[str, ...]] = ("loader",)
+    packages: ClassVar[tuple[str, ...]] = ("numpy",)
+    imports: ClassVar[tuple[str, ...]] = ("numpy",)
+    determinism: ClassVar[Determinism] = Determinism.EXACT
+    block: ClassVar[Any] = False
+
+    @classmethod
+    def provide(cls, request: Request, dataset: str) -> Self:  # noqa: ARG003
+        return cls()
+
+    def run(self, job: Job) -> None:
+        """Write all arrays, with the number of rows and the name of the labels."""
+        from modelspec.formats import npz
+
+        loader = job.loader
+        assert loader is not None
+        arrays = loader.load(job.files)
+        count = _rows(arrays)
+        if loader.labels is not None and loader.labels not in arrays:
+            raise fail("MS509", f"the data set has no array {loader.labels!r} for the labels; it has {', '.join(arrays)}",
+                       help="correct `labels`", path=("labels",))
+        if loader.samples is not None:
+            if loader.samples > count:
+                job.warn("MS554", f"{loader.samples} samples were asked for and the data set has {count}", path=("samples",))
+            count = min(count, loader.samples)
+            arrays = {name: array[:count] for name, array in arrays.items()}
+        folder = job.output("data")
+        npz.write(folder / "data.npz", arrays)
+        (folder / "data.json").write_text(json.dumps({"labels": loader.labels, "rows": count}) + "\n")
+
+
+def _rows(arrays: "dict[str, NDArray[Any]]") -> int:
+    if not arrays:
+        raise fail("MS509", "the data set holds no arrays")
+    if scalar := next((name for name, array in arrays.items() if array.ndim == 0), None):
+        raise fail("MS509", f"the array {scalar!r} has no axis of samples", help="stack the samples along the first axis")
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) != 1:
+        raise fail("MS509", f"the arrays disagree on the number of samples: {counts}",
+                   help="make the first axis of every array the sample")
+    if not (count := next(iter(counts.values()))):
+        raise fail("MS509", "the data set has no samples")
+    return count

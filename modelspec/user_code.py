@@ -1,0 +1,62 @@
+"""Loads `file.py:callable` from the user's code, in a worker; what goes wrong is told with the user's file and line."""
+
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modelspec.errors import ModelspecError, fail
+
+
+def resolve(entrypoint: str, folder: Path) -> Callable[..., Any]:
+    """The callable. Raises MS517 when the file fails, MS324 when it has no such callable."""
+    file, _, name = entrypoint.partition(":")
+    path = folder / file
+    if not path.is_file():
+        raise fail("MS324", f"{file!r} is not among the user's code", help=f"add it to source: code: [{file}]")
+    module_name = file.removesuffix(".py").replace("/", ".")
+    with explained(folder):
+        module = sys.modules.get(module_name)
+        if module is None or getattr(module, "__file__", None) != str(path):
+            specification = importlib.util.spec_from_file_location(module_name, path)
+            assert specification is not None
+            assert specification.loader is not None
+            module = importlib.util.module_from_spec(specification)
+            sys.modules[module_name] = module
+            specification.loader.exec_module(module)
+    found = getattr(module, name, None)
+    if not callable(found):
+        raise fail("MS324", f"{file} has no callable {name!r}", help=f"define it: def {name}(...)")
+    return found  # type: ignore[no-any-return]
+
+
+class explained:  # noqa: N801 - reads as a sentence: `with explained(folder):`
+    """Turns an exception that comes from the user's code into MS517 with its line; others pass."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, ModelspecError):
+            return
+        place = _place(error, self.folder)
+        if place is None:
+            return
+        text = str(error).strip().splitlines()[:1]
+        fix = "see the log for the whole traceback"
+        if isinstance(error, ModuleNotFoundError):
+            fix = "a file of yours: add it to source: code; a distribution: install it and add it to source: requires"
+        message = f"{place}: {type(error).__name__}: {text[0] if text else 'no message'}"
+        raise fail("MS517", message, help=fix) from error
+
+
+def _place(error: Exception, folder: Path) -> str | None:
+    if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(str(folder)):
+        return f"{Path(error.filename).relative_to(folder).as_posix()}:{error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(folder))]
+    return f"{Path(frames[-1].filename).relative_to(folder).as_posix()}:{frames[-1].lineno}" if frames else None
