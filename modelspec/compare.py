@@ -47,7 +47,9 @@ def _one(name: str, expected: "NDArray[Any]", actual: "NDArray[Any]", rtol: floa
 
     shapes = (expected.shape, actual.shape)
     if expected.shape != actual.shape:
-        return Difference(name, max(expected.size, actual.size, 1), max(expected.size, actual.size), np.inf, np.inf, shapes)
+        return Difference(
+            name, max(expected.size, actual.size, 1), max(expected.size, actual.size), np.inf, np.inf, shapes
+        )
     if expected.dtype.kind not in "fc" or actual.dtype.kind not in "fc":
         wrong = int((np.asarray(expected) != np.asarray(actual)).sum())
         return Difference(name, wrong, expected.size, float(wrong > 0), float(wrong > 0), shapes)
@@ -56,5 +58,7 @@ def _one(name: str, expected: "NDArray[Any]", actual: "NDArray[Any]", rtol: floa
     with np.errstate(invalid="ignore", divide="ignore"):
         gap = np.where(a == b, 0.0, np.abs(a - b))
         relative = np.where(gap == 0, 0.0, gap / np.abs(a))
-    largest = [float(np.nan_to_num(x, nan=np.inf if not close.all() else 0.0).max(initial=0.0)) for x in (gap, relative)]
+    largest = [
+        float(np.nan_to_num(x, nan=np.inf if not close.all() else 0.0).max(initial=0.0)) for x in (gap, relative)
+    ]
     return Difference(name, int((~close).sum()), a.size, largest[0], largest[1], shapes)

@@ -55,7 +55,6 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS301": (Exit.SPEC, "no such data set"),
     "MS302": (Exit.SPEC, "the data set is read by nothing"),
     "MS303": (Exit.SPEC, "one data set for calibration and for evaluation"),
-    "MS304": (Exit.SPEC, "static quantization needs calibration data"),
     "MS305": (Exit.SPEC, "the device does not offer this precision"),
     "MS306": (Exit.SPEC, "quantization options that no target uses"),
     "MS307": (Exit.SPEC, "a gate on a metric that nothing produces"),

@@ -21,11 +21,17 @@ def feed(arrays: "Arrays", signature: Signature, labels: str | None) -> "dict[st
     if len(found) == len(inputs) == 1:
         found = dict(zip(inputs, found.values(), strict=True))
     if missing := [name for name in inputs if name not in found]:
-        raise fail("MS508", f"the data set has no array for the input {missing[0]!r}; it has {_listed(found)}",
-                   help="name the arrays as the model's inputs")
+        raise fail(
+            "MS508",
+            f"the data set has no array for the input {missing[0]!r}; it has {_listed(found)}",
+            help="name the arrays as the model's inputs",
+        )
     if extra := [name for name in found if name not in inputs]:
-        raise fail("MS508", f"the array {extra[0]!r} matches no input of the model; its inputs are {_listed(inputs)}",
-                   help="remove the array, or name it in `labels`")
+        raise fail(
+            "MS508",
+            f"the array {extra[0]!r} matches no input of the model; its inputs are {_listed(inputs)}",
+            help="remove the array, or name it in `labels`",
+        )
     return {name: _fitted(name, found[name], tensor) for name, tensor in inputs.items()}
 
 
@@ -41,8 +47,11 @@ def _fitted(name: str, array: "NDArray[Any]", tensor: TensorSpec) -> "NDArray[An
     )
     cast = _cast(array, tensor.dtype) if fits else None
     if cast is None:
-        raise fail("MS508", f"the input {name!r} is {expected}, and the data is {found}",
-                   help="convert the data, or correct the signature")
+        raise fail(
+            "MS508",
+            f"the input {name!r} is {expected}, and the data is {found}",
+            help="convert the data, or correct the signature",
+        )
     return cast
 
 

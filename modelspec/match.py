@@ -107,7 +107,8 @@ def _reasons(action: Action, preimage: Mapping[str, Any], key: str, latest: Reco
         return (Reason("not built before"),)
     if latest.key == key:
         return (Reason("its result is no longer in the cache"),)
-    return tuple(explain_change(action, *change) for change in differences(latest.preimage, preimage))
+    changes = differences(latest.preimage, preimage)
+    return tuple(dict.fromkeys(explain_change(action, *change) for change in changes))
 
 
 def differences(old: Any, new: Any, path: Path_ = ()) -> list[tuple[Path_, Any, Any]]:

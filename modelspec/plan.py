@@ -120,14 +120,14 @@ class _Planner:
     resolved: Resolved
     actions: dict[str, Action] = field(default_factory=dict)
 
-    def request(self, target: Any = None) -> Request:
+    def request(self, index: int) -> Request:
         spec = self.resolved.loaded.spec
-        return Request(spec.source, spec.signature, spec.blocks, spec.data, target)
+        return Request(spec.source, spec.signature, spec.blocks, spec.data, spec.targets[index], index)
 
     def target(self, index: int) -> TargetPlan:
         """Plan one target's chain: each stage that is asked for takes the slots of those before it."""
         target = self.resolved.loaded.spec.targets[index]
-        request = self.request(target)
+        request = self.request(index)
         slots: dict[str, Made] = {}
         metrics: list[Made] = []
         publishes: dict[str, str] = {}

@@ -39,6 +39,12 @@ class Resolved:
     def spec_id(self) -> str:
         return spec_id(self.loaded)
 
+    def line(self, path: Path_) -> int | None:
+        """The line of the option at `path`, or of the nearest block around it that is written."""
+        around = (path[:length] for length in range(len(path), 0, -1))
+        written = next((place for place in around if self.loaded.positions.has(place)), None)
+        return self.loaded.positions.value(written).line if written else None
+
 
 def spec_id(loaded: Loaded) -> str:
     """Tells one spec's last records from those of others in the same cache."""

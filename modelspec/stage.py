@@ -39,6 +39,8 @@ class Request:
     """The parsed blocks of model.yaml by name, for those that are present."""
     data: Mapping[str, Loader]
     target: Target | None = None
+    index: int = 0
+    """The place of the target in the spec's list."""
 
 
 @dataclass(frozen=True)

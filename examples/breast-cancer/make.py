@@ -1,6 +1,6 @@
 """Fits a pipeline on scikit-learn's breast cancer data and writes model.skops and data/test.csv.
 
-    python make.py
+python make.py
 """
 
 import csv
@@ -32,7 +32,7 @@ def main() -> None:
     with (HERE / "data/test.csv").open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow([*(name.replace(" ", "_") for name in cancer.feature_names), "benign"])
-        rows.writerows([*row, label] for row, label in zip(test.tolist(), test_labels.tolist(), strict=True))
+        rows.writerows([*row, label] for row, label in zip(test.astype(str), test_labels, strict=True))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from types import FrameType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
 
-
 def _without_plugins() -> None:
     """Spare pydantic the search for plug-ins of its own: over all installed distributions it costs as much as pydantic.
 
@@ -56,7 +55,9 @@ class Commands(click.Group):
             show(error, ctx)
             ctx.exit(error.exit)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -77,7 +78,9 @@ def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version and exit."
+)
 def command() -> None:
     """Build verified, reproducible model artifacts from one model.yaml."""
 
@@ -111,7 +114,9 @@ def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType |
     from modelspec.cli.errors import crash_report
 
     place = crash_report(error)
-    sys.stderr.write(f"error: a bug in modelspec: {kind.__name__}: {error}\nThe report is in {place}; please attach it to an issue.\n")
+    sys.stderr.write(
+        f"error: a bug in modelspec: {kind.__name__}: {error}\nThe report is in {place}; please attach it to an issue.\n"
+    )
     sys.stderr.flush()
     # The interpreter would end with 1, which means a failed gate.
     os._exit(Exit.BUG)

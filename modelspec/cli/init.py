@@ -9,7 +9,9 @@ from modelspec.errors import ModelspecError, fail
 
 @click.command()
 @click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--from", "model", type=click.Path(path_type=Path), help="An ONNX model to read names, types and shapes from.")
+@click.option(
+    "--from", "model", type=click.Path(path_type=Path), help="An ONNX model to read names, types and shapes from."
+)
 @click.option("--framework", help="What the source is written in. Default: onnx.")
 @click.option("--force", is_flag=True, help="Replace an existing model.yaml.")
 def command(folder: Path, model: Path | None, framework: str | None, force: bool) -> None:
@@ -32,7 +34,9 @@ def command(folder: Path, model: Path | None, framework: str | None, force: bool
         (folder / starter.SCHEMA_FILE).write_text(as_text(), encoding="utf-8")
         target.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise fail("MS402", f"{str(target)!r} cannot be written: {error.strerror}", help="check the permissions") from error
+        raise fail(
+            "MS402", f"{str(target)!r} cannot be written: {error.strerror}", help="check the permissions"
+        ) from error
     click.echo(f"wrote {target}", err=True)
     _say_what_is_missing(target)
 

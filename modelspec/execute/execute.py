@@ -1,7 +1,7 @@
 """Runs a plan: ready actions in worker processes, each result into the store, one event per step."""
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -196,11 +196,12 @@ class _Run:
 
 def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnostic:
     """A stage's problem with its line in model.yaml: the option at fault, else the block the action comes from."""
-    options: Mapping[str, object] = {"stage": action.stage, **action.parts}
-    first = problem.path[0] if problem.path else None
-    owner = next((kind for kind, part in options.items() if first in type(part).model_fields), None)  # type: ignore[attr-defined]
-    fallback = "loader" if "loader" in action.parts else "stage"
-    path = (*action.origins[owner], *problem.path) if owner else action.origins[fallback]
+    if problem.path:
+        parts = {"stage": action.stage, **action.parts}
+        owners = (kind for kind, part in parts.items() if problem.path[0] in type(part).model_fields)
+        path = (*action.origins[next(owners, "stage")], *problem.path)
+    else:
+        path = action.origins["loader" if "loader" in action.parts else "stage"]
     positions = resolved.loaded.positions
     return problem.at(file=str(resolved.loaded.file), span=positions.value(path), path=path)
 

@@ -25,15 +25,22 @@ def read(path: Path) -> "dict[str, NDArray[Any]]":
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
                 if name in arrays:
-                    raise fail("MS613", f"{path.name} holds {name!r} twice", help="write the file again with numpy.savez")
+                    raise fail(
+                        "MS613", f"{path.name} holds {name!r} twice", help="write the file again with numpy.savez"
+                    )
                 if member.file_size > MAX_RATIO * max(member.compress_size, 1024):
-                    raise fail("MS613", f"{name!r} in {path.name} inflates {member.file_size} bytes from {member.compress_size}")
+                    raise fail(
+                        "MS613",
+                        f"{name!r} in {path.name} inflates {member.file_size} bytes from {member.compress_size}",
+                    )
                 with archive.open(member) as stream:
                     _check_header(stream, member.file_size, name, path)
                 with archive.open(member) as stream:
                     arrays[name] = np.lib.format.read_array(stream, allow_pickle=False)
     except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise fail("MS509", f"{path.name} is not a readable npz file: {error}", help="write it with numpy.savez") from error
+        raise fail(
+            "MS509", f"{path.name} is not a readable npz file: {error}", help="write it with numpy.savez"
+        ) from error
     return arrays
 
 
@@ -45,8 +52,11 @@ def _check_header(stream: Any, size: int, name: str, path: Path) -> None:
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = reader(stream)
     if dtype.hasobject:
-        raise fail("MS612", f"{name!r} in {path.name} holds Python objects, which load as pickle",
-                   help="save numbers, or text as a fixed-width string array (dtype str)")
+        raise fail(
+            "MS612",
+            f"{name!r} in {path.name} holds Python objects, which load as pickle",
+            help="save numbers, or text as a fixed-width string array (dtype str)",
+        )
     if stream.tell() + math.prod(shape) * dtype.itemsize != size:
         raise fail("MS613", f"{name!r} in {path.name} promises {shape} {dtype} and does not hold it")
 
@@ -60,4 +70,6 @@ def write(path: Path, arrays: "Mapping[str, NDArray[Any]]") -> None:
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             member.external_attr = 0o644 << 16
             with archive.open(member, "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, np.ascontiguousarray(array) if array.ndim else array, version=(1, 0), allow_pickle=False)
+                np.lib.format.write_array(
+                    stream, np.ascontiguousarray(array) if array.ndim else array, version=(1, 0), allow_pickle=False
+                )

@@ -53,21 +53,32 @@ def _check_tensor(tensor: "TensorProto", folder: Path) -> None:
     entries = {entry.key: entry.value for entry in tensor.external_data}
     location = entries.get("location", "")
     if not location or "/" in location or "\\" in location or location in {".", ".."} or location.startswith("*"):
-        raise fail("MS613", f"the external data of {tensor.name!r} is at {location!r}, not beside the model",
-                   help="save the model with its external data in one file beside it")
+        raise fail(
+            "MS613",
+            f"the external data of {tensor.name!r} is at {location!r}, not beside the model",
+            help="save the model with its external data in one file beside it",
+        )
     data = folder / location
     try:
         status = data.lstat()
     except OSError as error:
-        raise fail("MS613", f"the external data {location!r} of {tensor.name!r} is missing",
-                   help="name the folder that holds the model and its data as the artifact") from error
+        raise fail(
+            "MS613",
+            f"the external data {location!r} of {tensor.name!r} is missing",
+            help="name the folder that holds the model and its data as the artifact",
+        ) from error
     if not stat.S_ISREG(status.st_mode):
-        raise fail("MS613", f"the external data {location!r} is not a plain file", help="copy the file instead of linking it")
+        raise fail(
+            "MS613", f"the external data {location!r} is not a plain file", help="copy the file instead of linking it"
+        )
     offset, length = _number(entries, "offset", tensor.name), _number(entries, "length", tensor.name)
     needed = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     if offset + max(length, needed) > status.st_size:
-        raise fail("MS613", f"the external data {location!r} is too short for {tensor.name!r}",
-                   help="copy the file again; it was cut off")
+        raise fail(
+            "MS613",
+            f"the external data {location!r} is too short for {tensor.name!r}",
+            help="copy the file again; it was cut off",
+        )
 
 
 def _number(entries: dict[str, str], key: str, tensor: str) -> int:
@@ -170,8 +181,11 @@ def _tensor_spec(value: "ValueInfoProto", side: str) -> TensorSpec:
 
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        raise fail("MS507", f"the {side} {value.name!r} is a {(kind or 'value without a type').removesuffix('_type')}, not a tensor",
-                   help="models with sequences, maps, optionals or sparse tensors at their border cannot be built")
+        raise fail(
+            "MS507",
+            f"the {side} {value.name!r} is a {(kind or 'value without a type').removesuffix('_type')}, not a tensor",
+            help="models with sequences, maps, optionals or sparse tensors at their border cannot be built",
+        )
     tensor = value.type.tensor_type
     name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
     name = {"float": "float32", "double": "float64"}.get(name, name)

@@ -9,7 +9,7 @@ from modelspec.errors import fail
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Level = Literal["off", "basic", "extended"]
+Level = Literal["off", "basic", "extended", "all"]
 
 
 class OnnxSession:
@@ -36,7 +36,16 @@ def guarded(call: Any) -> Any:
         raise fail("MS513", f"ONNX Runtime refuses the model: {lines[0]}") from error
 
 
-_REFUSALS = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented", "RuntimeException", "EPFail")
+_REFUSALS = (
+    "Fail",
+    "InvalidArgument",
+    "InvalidGraph",
+    "InvalidProtobuf",
+    "NoSuchFile",
+    "NotImplemented",
+    "RuntimeException",
+    "EPFail",
+)
 
 
 def open_session(path: Path, *, optimize: Level = "off", threads: int = 1, save_to: Path | None = None) -> OnnxSession:
@@ -51,7 +60,10 @@ def open_session(path: Path, *, optimize: Level = "off", threads: int = 1, save_
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = {
-        "off": levels.ORT_DISABLE_ALL, "basic": levels.ORT_ENABLE_BASIC, "extended": levels.ORT_ENABLE_EXTENDED
+        "off": levels.ORT_DISABLE_ALL,
+        "basic": levels.ORT_ENABLE_BASIC,
+        "extended": levels.ORT_ENABLE_EXTENDED,
+        "all": levels.ORT_ENABLE_ALL,
     }[optimize]
     if save_to is not None:
         options.optimized_model_filepath = str(save_to)

@@ -62,7 +62,12 @@ class Onnx(Framework):
         return open_session(model).run(inputs)
 
     def export(
-        self, model: Path, signature: Signature, samples: "Arrays", options: ExportOptions, target: Path  # noqa: ARG002
+        self,
+        model: Path,
+        signature: Signature,
+        samples: "Arrays",
+        options: ExportOptions,
+        target: Path,  # noqa: ARG002
     ) -> None:
         """Keep the operator set unless another is asked for."""
         import onnx
@@ -75,15 +80,21 @@ class Onnx(Framework):
                 proto = onnx.version_converter.convert_version(proto, options.opset)
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[0]
-                raise fail("MS506", f"the model cannot be brought to opset {options.opset}: {reason}",
-                           help="leave convert.opset out, to keep the model's own", path=("opset",)) from error
+                raise fail(
+                    "MS506",
+                    f"the model cannot be brought to opset {options.opset}: {reason}",
+                    help="leave convert.opset out, to keep the model's own",
+                    path=("opset",),
+                ) from error
         onnx_model.write(proto, target)
 
 
 def _merged(declared: dict[str, TensorSpec], found: dict[str, TensorSpec], side: str) -> dict[str, TensorSpec]:
     """What the file says, with ranges and names of axes as declared. Raises MS507 where the two disagree."""
     if unknown := [name for name in declared if name not in found]:
-        raise fail("MS507", f"the model has no {side} {unknown[0]!r}; it has {', '.join(found)}", help="correct the signature")
+        raise fail(
+            "MS507", f"the model has no {side} {unknown[0]!r}; it has {', '.join(found)}", help="correct the signature"
+        )
     merged: dict[str, TensorSpec] = {}
     for name, tensor in found.items():
         said = declared.get(name, tensor)
@@ -92,7 +103,11 @@ def _merged(declared: dict[str, TensorSpec], found: dict[str, TensorSpec], side:
             for ours, theirs in zip(said.shape, tensor.shape, strict=True)
         )
         if said.dtype != tensor.dtype or not same:
-            raise fail("MS507", f"the {side} {name!r} is {tensor.dtype} {list(tensor.shape)} in the model and "
-                       f"{said.dtype} {list(said.shape)} in the signature", help="correct the signature")
+            raise fail(
+                "MS507",
+                f"the {side} {name!r} is {tensor.dtype} {list(tensor.shape)} in the model and "
+                f"{said.dtype} {list(said.shape)} in the signature",
+                help="correct the signature",
+            )
         merged[name] = said
     return merged

@@ -54,12 +54,19 @@ def _excerpt(problem: Diagnostic, span: Span, lines: tuple[str, ...], gutter: in
     for mark, label, sign, style in marks:
         if mark.line != shown:
             if shown and mark.line > shown + 1:
-                rows.append(paint("frame", "..." if mark.line > shown + 2 else _row(shown + 1, gutter) + _cut(lines[shown], None)[0]))
+                rows.append(
+                    paint(
+                        "frame",
+                        "..." if mark.line > shown + 2 else _row(shown + 1, gutter) + _cut(lines[shown], None)[0],
+                    )
+                )
             text, offset = _cut(lines[mark.line - 1], mark)
             rows.append(f"{paint('frame', f'{mark.line:>{gutter}} |')} {text}".rstrip())
         shown = mark.line
         text, offset = _cut(lines[mark.line - 1], mark)
-        rows.append(f"{paint('frame', ' ' * gutter + ' |')} {_underline(lines[mark.line - 1], mark, offset, sign, label, style, paint)}")
+        rows.append(
+            f"{paint('frame', ' ' * gutter + ' |')} {_underline(lines[mark.line - 1], mark, offset, sign, label, style, paint)}"
+        )
     return rows
 
 
@@ -103,6 +110,10 @@ def _columns(char: str) -> int:
 def visible(text: str) -> str:
     """The text with a space for a tab, and a mark for every character that would move or hide others."""
     return "".join(
-        " " if char == "\t" else char if char == " " or (char.isprintable() and unicodedata.category(char) != "Cf") else "\ufffd"
+        " "
+        if char == "\t"
+        else char
+        if char == " " or (char.isprintable() and unicodedata.category(char) != "Cf")
+        else "\ufffd"
         for char in text
     )

@@ -50,7 +50,9 @@ class Page:
 
 def _prose(text: str, width: int) -> list[str]:
     paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
-    return [p.lstrip("# ") if p.startswith("#") else textwrap.fill(p.replace("`", "'"), min(width, 88)) for p in paragraphs]
+    return [
+        p.lstrip("# ") if p.startswith("#") else textwrap.fill(p.replace("`", "'"), min(width, 88)) for p in paragraphs
+    ]
 
 
 def read(code: str) -> Page:

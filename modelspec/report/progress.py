@@ -30,8 +30,8 @@ def reason_shown(reasons: tuple[Reason, ...], resolved: Resolved, limit: int = 2
     shown = []
     for reason in reasons[:limit]:
         place = ""
-        if reason.path is not None and (span := resolved.loaded.positions.value(reason.path)):
-            place = f" ({resolved.loaded.file.name}:{span.line})"
+        if reason.path is not None and (line := resolved.line(reason.path)):
+            place = f" ({resolved.loaded.file.name}:{line})"
         shown.append(reason.text + place)
     more = len(reasons) - limit
     return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")

@@ -1,9 +1,8 @@
 """What the rules look at: the spec, where it is written, and which stages each target asks for."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelspec import registry
 from modelspec.errors import Diagnostic, ModelspecError
@@ -11,14 +10,12 @@ from modelspec.options import Options
 from modelspec.spec.model import ModelSpec
 from modelspec.spec.positions import Place, Positions
 from modelspec.stage import Request, Stage
-from modelspec.target import Target
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """A stage that is asked for, for one target."""
 
-    target: Target
+    request: Request
     stage: Stage
     origin: Place
 
@@ -33,8 +30,7 @@ class Use:
         return "model" in self.stage.gives
 
 
-@dataclass(frozen=True)
-class Read:
+class Read(NamedTuple):
     """A stage that reads a data set."""
 
     use: Use
@@ -44,12 +40,12 @@ class Read:
     """Where the data set is named."""
 
 
-@dataclass(frozen=True)
 class Context:
     """The spec, with what follows from it."""
 
-    spec: ModelSpec
-    positions: Positions
+    def __init__(self, spec: ModelSpec, positions: Positions) -> None:
+        self.spec = spec
+        self.positions = positions
 
     def problem(
         self,
@@ -68,9 +64,10 @@ class Context:
         others = tuple((self.positions.value(other), text) for other, text in also)
         return Diagnostic(code, message, help=help, why=why, label=label, span=span, also=others, path=place)
 
-    def request(self, target: Target | None = None) -> Request:
-        """What the stages are asked with."""
-        return Request(self.spec.source, self.spec.signature, self.spec.blocks, self.spec.data, target)
+    def request(self, index: int) -> Request:
+        """What the stages are asked with for a target."""
+        spec = self.spec
+        return Request(spec.source, spec.signature, spec.blocks, spec.data, spec.targets[index], index)
 
     @cached_property
     def uses(self) -> tuple[Use, ...]:
@@ -85,10 +82,10 @@ class Context:
 
     @cached_property
     def _configured(self) -> tuple[Use | Diagnostic, ...]:
-        return tuple(item for target in self.spec.targets for item in self._of(target))
+        return tuple(item for index in range(len(self.spec.targets)) for item in self._of(index))
 
-    def _of(self, target: Target) -> Iterator[Use | Diagnostic]:
-        request = self.request(target)
+    def _of(self, index: int) -> Iterator[Use | Diagnostic]:
+        request = self.request(index)
         for kind in registry.stages().values():
             if kind.provides:
                 continue
@@ -98,7 +95,7 @@ class Context:
                 yield from error.diagnostics
                 continue
             if stage is not None:
-                yield Use(target, stage, tuple(kind.origin(request)))
+                yield Use(request, stage, tuple(kind.origin(request)))
 
     @cached_property
     def reads(self) -> tuple[Read, ...]:
@@ -106,7 +103,7 @@ class Context:
         return tuple(
             Read(use, *slot.split(":", 1), self.named_at(use.origin, slot.split(":", 1)[1]))
             for use in self.uses
-            for slot in use.stage.inputs(self.request(use.target)).values()
+            for slot in use.stage.inputs(use.request).values()
             if ":" in slot
         )
 

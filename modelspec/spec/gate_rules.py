@@ -207,7 +207,9 @@ def _unit(context: Context, name: str, limit: float | str, place: Place) -> Iter
             what = f"is in {given}" if given else "has no unit"
             yield context.problem("MS320", f"the limit of {name!r} {what}", place, help=f"for example: {example}")
     elif given:
-        yield context.problem("MS320", f"{name!r} has no unit", place, help=f"write the number alone: {limit_value(limit):g}")
+        yield context.problem(
+            "MS320", f"{name!r} has no unit", place, help=f"write the number alone: {limit_value(limit):g}"
+        )
 
 
 def _output(context: Context) -> Iterator[Diagnostic]:

@@ -89,7 +89,9 @@ def _read(path: Path) -> bytes:
             return file.read(MAX_BYTES + 1)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise fail("MS109", f"{str(path)!r} cannot be read: {reason}", help="check the path and its permissions") from error
+        raise fail(
+            "MS109", f"{str(path)!r} cannot be read: {reason}", help="check the path and its permissions"
+        ) from error
     except ValueError as error:
         raise fail("MS109", f"{str(path)!r} is not a path", help="check the path") from error
 
@@ -128,7 +130,13 @@ def _version_problems(document: yaml.Document) -> Iterable[Diagnostic]:
                 yield Diagnostic("MS318", f"the spec requires modelspec {wanted}, and this is {own}", help=f"pip install 'modelspec-build{wanted}'",
                                  span=span, path=place)  # fmt: skip
         except InvalidSpecifier:
-            yield Diagnostic("MS206", f"{wanted!r} does not say which versions", help='for example: ">=0.1,<2"', span=span, path=place)
+            yield Diagnostic(
+                "MS206",
+                f"{wanted!r} does not say which versions",
+                help='for example: ">=0.1,<2"',
+                span=span,
+                path=place,
+            )
     version = document.data.get("apiVersion")
     if isinstance(version, str) and version != API_VERSION and ("apiVersion",) not in document.broken:
         yield Diagnostic("MS207", f"apiVersion {version!r} is not known to this modelspec", help=f"write apiVersion: {API_VERSION}, or install the modelspec that reads it",
@@ -151,7 +159,9 @@ def _nulls(value: Any, place: Place) -> Iterable[Diagnostic]:
         for name in value.model_fields_set:
             item, key = getattr(value, name), type(value).model_fields[name].alias or name
             if item is None:
-                yield Diagnostic("MS204", f"'{key}' has no value", help="write a value, or remove the key", path=(*place, key))
+                yield Diagnostic(
+                    "MS204", f"'{key}' has no value", help="write a value, or remove the key", path=(*place, key)
+                )
             yield from _nulls(item, (*place, key))
     elif isinstance(value, dict):
         for key, item in value.items():

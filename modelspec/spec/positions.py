@@ -1,7 +1,8 @@
 """Where in the text each key and value of a spec is written."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 from modelspec.errors import Span
 
@@ -9,12 +10,11 @@ Place = tuple[str | int, ...]
 """A path of keys and indices from the root of the spec."""
 
 
-@dataclass(frozen=True)
-class Positions:
+class Positions(NamedTuple):
     """Spans by place. What is not written has the position of the nearest place around it that is."""
 
-    keys: Mapping[Place, Span] = field(default_factory=dict)
-    values: Mapping[Place, Span] = field(default_factory=dict)
+    keys: Mapping[Place, Span] = MappingProxyType({})
+    values: Mapping[Place, Span] = MappingProxyType({})
     """Of what takes several lines, the first one."""
     long: Collection[Place] = ()
     """Places whose value takes several lines."""

@@ -17,7 +17,7 @@ from modelspec.spec.words import closest
 def check(spec: ModelSpec, positions: Positions) -> Iterable[Diagnostic]:
     """Every rule that the spec breaks."""
     context = Context(spec, positions)
-    for rule in (_targets, _quantize, _source, _signature, _data, *gate_rules.RULES):
+    for rule in (_targets, _quantize, _percentile, _source, _signature, _data, *gate_rules.RULES):
         yield from rule(context)
     yield from context.refusals
 
@@ -67,6 +67,19 @@ def _quantize(context: Context) -> Iterator[Diagnostic]:
                 ("targets", index, "quantize"),
                 key=True,
                 help="write precision: int8, or remove quantize",
+            )
+
+
+def _percentile(context: Context) -> Iterator[Diagnostic]:
+    """A share to cover is given where ranges are found by one."""
+    for place, owner in parts(context.spec):
+        if "percentile" in owner.model_fields_set and getattr(owner, "ranges", "percentile") != "percentile":
+            yield context.problem(
+                "MS319",
+                "'percentile' has no effect: ranges are found otherwise",
+                (*place, "percentile"),
+                key=True,
+                help="write ranges: percentile, or remove it",
             )
 
 
@@ -120,7 +133,11 @@ def _data(context: Context) -> Iterator[Diagnostic]:
         if read.dataset not in known and read.place not in seen:
             seen.add(read.place)
             near = closest(read.dataset, known)
-            fix = f"did you mean {near!r}?" if near else f"add it under data: {read.dataset}: {{path: {read.dataset}.npz}}"
+            fix = (
+                f"did you mean {near!r}?"
+                if near
+                else f"add it under data: {read.dataset}: {{path: {read.dataset}.npz}}"
+            )
             yield context.problem("MS301", f"no data set {read.dataset!r}", read.place, help=fix)
     used = {read.dataset for read in context.reads}
     for name in known:
@@ -131,7 +148,9 @@ def _data(context: Context) -> Iterator[Diagnostic]:
                 f"the data set {name!r} is read by nothing",
                 ("data", name),
                 key=True,
-                help=f"did you mean {near!r}?" if near else "remove it, or name it, for example in evaluate: {data: ...}",
+                help=f"did you mean {near!r}?"
+                if near
+                else "remove it, or name it, for example in evaluate: {data: ...}",
             )
     yield from _leaks(context)
 
@@ -140,7 +159,12 @@ def _leaks(context: Context) -> Iterator[Diagnostic]:
     """No stage that changes the model reads what the model is judged by, under whatever name."""
     judged: dict[Any, Read] = {}
     for read in context.reads:
-        if read.use.measures and not read.use.changes_model and read.slot == "data" and read.dataset in context.spec.data:
+        if (
+            read.use.measures
+            and not read.use.changes_model
+            and read.slot == "data"
+            and read.dataset in context.spec.data
+        ):
             judged.setdefault(_content(context, read.dataset), read)
     reported: dict[Place, bool] = defaultdict(bool)
     for read in context.reads:
@@ -150,7 +174,11 @@ def _leaks(context: Context) -> Iterator[Diagnostic]:
             continue
         reported[read.place] = True
         same = read.dataset == other.dataset
-        what = f"the data set {read.dataset!r}" if same else f"the data sets {read.dataset!r} and {other.dataset!r}, which are one file,"
+        what = (
+            f"the data set {read.dataset!r}"
+            if same
+            else f"the data sets {read.dataset!r} and {other.dataset!r}, which are one file,"
+        )
         yield context.problem(
             "MS303",
             f"{what} serve{'s' if same else ''} {read.use.stage.name} and {other.use.stage.name} alike",

@@ -87,7 +87,11 @@ def _union(node: _Schema) -> _Schema:
     if found is None and "discriminator" in node:
         discriminator = node.pop("discriminator")
         mapping = discriminator["mapping"]
-        found = {"tag": discriminator["propertyName"], "choices": {n: {"$ref": r} for n, r in mapping.items()}, "infer": []}
+        found = {
+            "tag": discriminator["propertyName"],
+            "choices": {n: {"$ref": r} for n, r in mapping.items()},
+            "infer": [],
+        }
     if found is None:
         return node
     node.pop("oneOf", None)
@@ -96,7 +100,8 @@ def _union(node: _Schema) -> _Schema:
 
 def _tagged(tag: str, choices: Mapping[str, _Schema], infer: list[Mapping[str, Any]]) -> _Schema:
     branches = [
-        {"if": {"properties": {tag: {"const": name}}, "required": [tag]}, "then": choice} for name, choice in choices.items()
+        {"if": {"properties": {tag: {"const": name}}, "required": [tag]}, "then": choice}
+        for name, choice in choices.items()
     ]
     branches += [
         {"if": {"not": {"required": [tag]}, **guess["when"]}, "then": choices[guess["choice"]]} for guess in infer

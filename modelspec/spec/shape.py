@@ -34,7 +34,12 @@ PRECISIONS = frozenset({"fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "i
 
 _SYMBOLS = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
 _BOUNDS = {"ge": "at least {}", "gt": "above {}", "le": "at most {}", "lt": "below {}"}
-_LENGTHS = {"too_short": "min_length", "too_long": "max_length", "string_too_short": "min_length", "string_too_long": "max_length"}
+_LENGTHS = {
+    "too_short": "min_length",
+    "too_long": "max_length",
+    "string_too_short": "min_length",
+    "string_too_long": "max_length",
+}
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,9 @@ class _Writer:
         fix = f"did you mean {meant!r}?" if meant else f"the keys here are: {', '.join(known)}"
         label = f"the key {meant!r} is missing" if required else ""
         place = one.at.place
-        return Diagnostic("MS201", f"unknown key {key!r}", help=fix, label=label, span=self.positions.key(place), path=place)
+        return Diagnostic(
+            "MS201", f"unknown key {key!r}", help=fix, label=label, span=self.positions.key(place), path=place
+        )
 
     def missing(self, parent: Place, absent: list[str], owner: type[Options] | None) -> Diagnostic:
         names = ", ".join(repr(name) for name in absent)
@@ -157,7 +164,14 @@ class _Writer:
         if one.kind in _SYMBOLS:
             symbol = _SYMBOLS[one.kind]
             bound = _BOUNDS[symbol].format(one.context[symbol])
-            return self.plain("MS205", f"{name} must be {bound}", place, f"write a number {bound}" if "at" not in bound else f"write {bound.removeprefix('at least ').removeprefix('at most ')} or {'more' if 'least' in bound else 'less'}")
+            return self.plain(
+                "MS205",
+                f"{name} must be {bound}",
+                place,
+                f"write a number {bound}"
+                if "at" not in bound
+                else f"write {bound.removeprefix('at least ').removeprefix('at most ')} or {'more' if 'least' in bound else 'less'}",
+            )
         if one.kind in _LENGTHS:
             return self.length(one, name)
         if one.kind == "string_pattern_mismatch":
@@ -215,13 +229,21 @@ class _Writer:
         shown = repr(value) if isinstance(value, str) else self.source(place) or json.dumps(value)
         near = closest(str(value), known)
         fix = f"did you mean {near!r}?" if near else f"write one of: {', '.join(known)}"
-        return self.plain("MS203", f"{shown} is not an allowed value of {called(place)}", place, fix, f"expected one of {', '.join(known)}")
+        return self.plain(
+            "MS203",
+            f"{shown} is not an allowed value of {called(place)}",
+            place,
+            fix,
+            f"expected one of {', '.join(known)}",
+        )
 
     def precision(self, place: Place, value: str, known: list[str]) -> Diagnostic:
         """A precision that exists, on a device that does not offer it."""
         device = self.at(place[:-1])["device"]
         offered = ", ".join(known)
-        return self.plain("MS305", f"{device} does not offer {value}", place, f"write one of: {offered}", f"{device} offers {offered}")
+        return self.plain(
+            "MS305", f"{device} does not offer {value}", place, f"write one of: {offered}", f"{device} offers {offered}"
+        )
 
     def type(self, place: Place, name: str, wanted: str, value: Any) -> Diagnostic:
         if value is None:
@@ -241,7 +263,12 @@ class _Writer:
         amount = f"{'at least' if 'short' in one.kind else 'at most'} {bound}"
         unit = "character" if one.kind.startswith("string") else "item"
         example = _example(one.at.owner, str(one.at.place[-1])) if one.at.place else ""
-        return self.plain("MS205", f"{name} must have {amount} {unit}{'' if bound == 1 else 's'}", one.at.place, f"for example: {example}")
+        return self.plain(
+            "MS205",
+            f"{name} must have {amount} {unit}{'' if bound == 1 else 's'}",
+            one.at.place,
+            f"for example: {example}",
+        )
 
     def pattern(self, one: _Found, name: str) -> Diagnostic:
         place = one.at.place

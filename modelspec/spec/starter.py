@@ -64,12 +64,18 @@ def from_onnx(model: Path, folder: Path) -> str:
     """A spec for an ONNX file, with its inputs and outputs written out. Raises MS401, MS325 or what reading it raises."""
     absent = toolchain.missing(["onnx"])
     if absent:
-        raise fail("MS401", "reading an ONNX model needs onnx, which is not installed", help="pip install 'modelspec-build[onnx]'")
+        raise fail(
+            "MS401",
+            "reading an ONNX model needs onnx, which is not installed",
+            help="pip install 'modelspec-build[onnx]'",
+        )
     if not model.is_file():
         raise fail("MS325", f"--from: {str(model)!r} is not a file", help="name an ONNX file")
     artifact = os.path.relpath(model.resolve(), folder.resolve()).replace(os.sep, "/")
     if artifact.startswith("../"):
-        raise fail("MS325", f"{str(model)!r} lies outside {str(folder)!r}", help="copy it below the folder of model.yaml")
+        raise fail(
+            "MS325", f"{str(model)!r} lies outside {str(folder)!r}", help="copy it below the folder of model.yaml"
+        )
     from modelspec.formats import onnx_model
 
     signature = onnx_model.signature_of(onnx_model.read(model))

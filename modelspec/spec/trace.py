@@ -114,7 +114,9 @@ def _key_annotation(annotation: Any) -> Any:
 
 def literals(annotation: Any) -> list[str]:
     """The values that are allowed, where they can be listed."""
-    return [str(value) for _, member in members(annotation) if get_origin(member) is Literal for value in get_args(member)]
+    return [
+        str(value) for _, member in members(annotation) if get_origin(member) is Literal for value in get_args(member)
+    ]
 
 
 def tag_field(annotation: Any) -> str | None:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import CoreSchema, core_schema
@@ -19,14 +18,18 @@ def own_keys(kind: type[Options]) -> list[str]:
     return [name for name, field in kind.model_fields.items() if field.is_required()]
 
 
-@dataclass(frozen=True)
 class OneOf:
-    """Annotation: the value is one of `choices`, told apart by the key `tag`."""
+    """Annotation: the value is one of `choices`, told apart by the key `tag`.
 
-    tag: str
-    choices: Mapping[str, type[Options]]
-    infer: Callable[[Any], str | None] | None = None
-    """Tells the choice from a mapping without the tag; None when it cannot."""
+    `infer` tells the choice from a mapping without the tag, or gives None when it cannot.
+    """
+
+    def __init__(
+        self, tag: str, choices: Mapping[str, type[Options]], infer: Callable[[Any], str | None] | None = None
+    ) -> None:
+        self.tag = tag
+        self.choices = choices
+        self.infer = infer
 
     def choice(self, value: Any) -> str | None:
         """The name of the class that reads `value`, or None when nothing says so."""
@@ -61,6 +64,3 @@ class OneOf:
                 when = {"required": own_keys(kind)}
             found.append({"choice": name, "when": when})
         return found
-
-    def __hash__(self) -> int:
-        return hash((self.tag, *self.choices))

@@ -4,8 +4,7 @@ Works on the parser's events, so that nothing is built before it was looked at, 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -19,8 +18,7 @@ MAX_DEPTH = 64
 _Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):
     """What was read, and everything wrong with it."""
 
     data: Any
@@ -33,19 +31,19 @@ class Document:
     """Whether all of it was read."""
 
 
-@dataclass
 class _Frame:
     """A collection that is being read."""
 
-    place: Place
-    start: Any
-    flow: bool
-    mapping: dict[str, Any] | None
-    items: list[Any] = field(default_factory=list)
-    key: str | None = None
-    """The key whose value comes next."""
-    skip: bool = False
-    """The next value belongs to a refused key."""
+    def __init__(self, place: Place, start: Any, flow: bool, mapping: dict[str, Any] | None) -> None:
+        self.place = place
+        self.start = start
+        self.flow = flow
+        self.mapping = mapping
+        self.items: list[Any] = []
+        self.key: str | None = None
+        """The key whose value comes next."""
+        self.skip = False
+        """The next value belongs to a refused key."""
 
 
 def parse(raw: bytes) -> Document:
@@ -122,7 +120,11 @@ class _Reader:
                     )
                     return False
         except yaml.YAMLError as error:
-            self.problems.append(_syntax(error, self.lines))
+            from modelspec.spec.syntax import syntax_problem
+
+            self.problems.append(
+                syntax_problem(error, self.lines, self.stack[-1].start if self.stack and self.stack[-1].flow else None)
+            )
             return False
         return True
 
@@ -280,34 +282,11 @@ class _Reader:
         if frame.flow and start.line == end.line:
             return Span(start.line + 1, start.column + 1, end.line + 1, end.column + 1)
         self.long.add(frame.place)
-        return Span(start.line + 1, start.column + 1, start.line + 1, len(self.lines[start.line].split(" #")[0].rstrip()) + 1)
+        return Span(
+            start.line + 1, start.column + 1, start.line + 1, len(self.lines[start.line].split(" #")[0].rstrip()) + 1
+        )
 
 
 def _events(text: str) -> Iterator[Any]:
     """The parser's events. Raises yaml.YAMLError."""
     return yaml.parse(text, Loader=_Parser)  # type: ignore[no-any-return]
-
-
-def _syntax(error: yaml.YAMLError, lines: tuple[str, ...]) -> Diagnostic:
-    mark, context = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
-    message = getattr(error, "problem", None) or "not valid YAML"
-    fix = "check the quotes, brackets and indentation above this place"
-    if context and "end of stream" in message:
-        # The end of the file says nothing; where it was opened does.
-        mark, message, fix = (
-            context,
-            f"{error.context.removeprefix('while scanning ').removeprefix('while parsing ')} without an end",
-            "close it",
-        )  # type: ignore[attr-defined]
-    line = min(mark.line, len(lines) - 1) if mark else 0
-    column = mark.column if mark else 0
-    if lines[line][column : column + 1] == "\t":
-        message, fix = "a tab where only spaces may stand", "indent with spaces"
-    elif "mapping values are not allowed" in message:
-        message, fix = "a colon inside a value", "quote the value, or begin a new line"
-    elif "cannot start any token" in message:
-        message, fix = f"{lines[line][column]!r} cannot begin a plain value", "quote the value"
-    also: tuple[tuple[Span, str], ...] = ()
-    if context and mark and context.line != mark.line:
-        also = ((Span(context.line + 1, context.column + 1, context.line + 1, context.column + 2), error.context),)  # type: ignore[attr-defined]
-    return Diagnostic("MS101", message, help=fix, span=Span(line + 1, column + 1, line + 1, column + 2), also=also)

@@ -43,7 +43,9 @@ class Convert(Stage):
     determinism: ClassVar[Determinism] = Determinism.NUMERIC
 
     opset: int | None = Field(None, ge=7, le=30, description="ONNX operator set to reach.", examples=[20])
-    exporter: str | None = Field(None, description="Exporter of the framework to use.", examples=["dynamo", "torchscript"])
+    exporter: str | None = Field(
+        None, description="Exporter of the framework to use.", examples=["dynamo", "torchscript"]
+    )
     parity: Parity = Field(
         default_factory=Parity, description="How close to the source the result must come.", examples=[{"atol": 1.0e-4}]
     )
@@ -137,8 +139,11 @@ def _samples(
             return made, framework.run(source, signature, made)
         except ModelspecError as error:
             reason = str(error)
-    raise fail("MS514", f"the source refuses every generated input: {reason}",
-               help="give a range in the signature, or a data set that evaluate reads")
+    raise fail(
+        "MS514",
+        f"the source refuses every generated input: {reason}",
+        help="give a range in the signature, or a data set that evaluate reads",
+    )
 
 
 def _check(proto: Any) -> None:

@@ -37,11 +37,17 @@ class Load(Stage):
         arrays = loader.load(job.files)
         count = _rows(arrays)
         if loader.labels is not None and loader.labels not in arrays:
-            raise fail("MS509", f"the data set has no array {loader.labels!r} for the labels; it has {', '.join(arrays)}",
-                       help="correct `labels`", path=("labels",))
+            raise fail(
+                "MS509",
+                f"the data set has no array {loader.labels!r} for the labels; it has {', '.join(arrays)}",
+                help="correct `labels`",
+                path=("labels",),
+            )
         if loader.samples is not None:
             if loader.samples > count:
-                job.warn("MS554", f"{loader.samples} samples were asked for and the data set has {count}", path=("samples",))
+                job.warn(
+                    "MS554", f"{loader.samples} samples were asked for and the data set has {count}", path=("samples",)
+                )
             count = min(count, loader.samples)
             arrays = {name: array[:count] for name, array in arrays.items()}
         folder = job.output("data")
@@ -53,11 +59,16 @@ def _rows(arrays: "dict[str, NDArray[Any]]") -> int:
     if not arrays:
         raise fail("MS509", "the data set holds no arrays")
     if scalar := next((name for name, array in arrays.items() if array.ndim == 0), None):
-        raise fail("MS509", f"the array {scalar!r} has no axis of samples", help="stack the samples along the first axis")
+        raise fail(
+            "MS509", f"the array {scalar!r} has no axis of samples", help="stack the samples along the first axis"
+        )
     counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) != 1:
-        raise fail("MS509", f"the arrays disagree on the number of samples: {counts}",
-                   help="make the first axis of every array the sample")
+        raise fail(
+            "MS509",
+            f"the arrays disagree on the number of samples: {counts}",
+            help="make the first axis of every array the sample",
+        )
     if not (count := next(iter(counts.values()))):
         raise fail("MS509", "the data set has no samples")
     return count

@@ -1,0 +1,1 @@
+"""What modelspec costs, as ratios measured in one run: `python -m benchmarks`."""

@@ -1,0 +1,30 @@
+"""The whole table: `python -m benchmarks [--olive VENV]`. Exits with 1 when a bar of the design is missed."""
+
+import argparse
+from pathlib import Path
+
+from benchmarks import build, olive, startup, store
+from benchmarks.measure import Row, show
+
+
+def main() -> int:
+    """Measure, print, compare with the bars."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--olive", type=Path, metavar="VENV", help="a virtual environment with olive-ai: compare with it"
+    )
+    parser.add_argument("--runs", type=int, default=3, help="rounds of builds (default: 3)")
+    asked = parser.parse_args()
+    rows: list[Row] = []
+    for part in (startup.rows(5 * asked.runs), store.rows(), build.rows(asked.runs)):
+        show(part)
+        rows += part
+    if asked.olive:
+        show(olive.rows(asked.olive, asked.runs))
+    missed = [row.what for row in rows if row.bar is not None and row.ratio > row.bar]
+    print(f"{len(missed)} bars missed" + (f": {'; '.join(missed)}" if missed else ""))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

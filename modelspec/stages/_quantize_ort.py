@@ -1,0 +1,155 @@
+"""The calls into onnxruntime.quantization, with the settings that measurements showed to be right."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelspec.errors import fail
+from modelspec.quantization import Dynamic, Static
+from modelspec.signature import Signature
+from modelspec.stage import Job
+from modelspec.stages._quantize_choice import Survey
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from onnx import ModelProto
+
+CALIBRATION_BATCH = 8
+"""Samples at once while ranges are measured: every intermediate tensor is held for one batch."""
+
+
+def quantize(
+    model: "ModelProto", method: Dynamic | Static, graph: Survey, excluded: list[str], job: Job, target: Path
+) -> "ModelProto":
+    """The quantized model; `target` is a file to write through. Raises MS510 or MS511."""
+    from modelspec.formats import onnx_model
+
+    with _refusals(), _quiet():
+        if isinstance(method, Dynamic):
+            _dynamic(model, method, excluded, target)
+        else:
+            _static(model, method, graph, excluded, job, target)
+    return onnx_model.read(target)
+
+
+def _dynamic(model: "ModelProto", method: Dynamic, excluded: list[str], target: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    quantize_dynamic(
+        _prepared(model, target.parent.parent / "prepared"),
+        target,
+        per_channel=method.per_channel,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=excluded,
+        op_types_to_quantize=["MatMul", "Gemm", "Conv", "LSTM", "Attention"],
+        extra_options={"MatMulConstBOnly": True},
+    )
+
+
+def _static(model: "ModelProto", method: Static, graph: Survey, excluded: list[str], job: Job, target: Path) -> None:
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    ranges = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy,
+              "percentile": CalibrationMethod.Percentile}  # fmt: skip
+    # One batch at a time, its ranges merged at once: otherwise the tensors of all batches are held together.
+    options: dict[str, Any] = {"MatMulConstBOnly": True, "CalibStridedMinMax": 1}
+    if method.ranges == "percentile":
+        options["CalibPercentile"] = method.percentile
+    quantize_static(
+        _prepared(model, target.parent.parent / "prepared"),
+        target,
+        _Reader(_calibration_inputs(job)),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["MatMul", "Gemm"] if graph.is_transformer else None,
+        per_channel=method.per_channel,
+        activation_type=QuantType.QUInt8 if method.activations == "uint8" else QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=excluded,
+        calibrate_method=ranges[method.ranges],
+        extra_options=options,
+    )
+
+
+def _calibration_inputs(job: Job) -> "dict[str, NDArray[Any]]":
+    import json
+
+    from modelspec.feed import read_inputs
+
+    signature = Signature.from_lists(json.loads((job.input("signature") / "signature.json").read_text()))
+    inputs, _ = read_inputs(job.input("data"), signature)
+    return inputs
+
+
+class _Reader:
+    """Batches of equal size, in the order of the data set; the library asks for one after the other."""
+
+    def __init__(self, inputs: "dict[str, NDArray[Any]]") -> None:
+        from modelspec.feed import batches, rows
+
+        count = rows(inputs)
+        size = min(CALIBRATION_BATCH, count)
+        # Histograms need batches of one shape: what does not fill one is left out.
+        whole = {name: array[: count - count % size] for name, array in inputs.items()}
+        self._all = list(batches(whole, size))
+        self._rest = iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        """Give only these batches until told otherwise."""
+        self._rest = iter(self._all[start_index:end_index])
+
+    def get_next(self) -> "dict[str, NDArray[Any]] | None":
+        """The next batch, or None at the end."""
+        return next(self._rest, None)
+
+
+def _prepared(model: "ModelProto", folder: Path) -> "ModelProto":
+    """The model with shapes inferred and batch normalization folded, as the library asks for."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from modelspec.formats import onnx_model
+
+    folder.mkdir(parents=True, exist_ok=True)
+    source, target = folder / "in.onnx", folder / "out.onnx"
+    onnx_model.write(model, source)
+    # The library's symbolic inference fails on models of torch's exporter, and needs sympy.
+    quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+    prepared = onnx_model.read(target)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    return prepared
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """The library's refusals as messages with a code."""
+    try:
+        yield
+    except (ValueError, RuntimeError, AssertionError, NotImplementedError, IndexError, KeyError, TypeError) as error:
+        text = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if "proper ai.onnx domain" in text:
+            raise fail(
+                "MS510",
+                "nothing in this graph can become integer: it has no operation of the ai.onnx domain",
+                help="use precision: fp32 for this target",
+            ) from error
+        raise fail(
+            "MS511", f"the model cannot be quantized: {text}", help="try another method, or exclude the nodes at fault"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The library recommends its preprocessing on the root logger even after it was done."""
+    logger = logging.getLogger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,76 @@
+"""Compiles the model for the target's device, and compares the result with what went in."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from modelspec.compare import compare
+from modelspec.errors import fail
+from modelspec.stage import Determinism, Job, Request, Stage
+
+RTOL, ATOL = 1e-3, 1e-4
+"""Fused kernels add in another order; more than this is a wrong graph."""
+
+
+class Compile(Stage):
+    """model -> artifact."""
+
+    name: ClassVar[str] = "compile"
+    summary: ClassVar[str] = "optimize the model for the device and compare it with its input"
+    revision: ClassVar[int] = 1
+    after: ClassVar[tuple[str, ...]] = ("convert", "quantize")
+    takes: ClassVar[tuple[str, ...]] = ("model", "samples")
+    gives: ClassVar[tuple[str, ...]] = ("artifact", "runtime", "metrics")
+    publishes: ClassVar[Mapping[str, str]] = {"artifact": "", "runtime": ""}
+    parts: ClassVar[tuple[str, ...]] = ("target",)
+    packages: ClassVar[tuple[str, ...]] = ("numpy",)
+    facts: ClassVar[tuple[str, ...]] = ("arch", "isa")
+    determinism: ClassVar[Determinism] = Determinism.NUMERIC
+    block: ClassVar[Any] = False
+
+    @classmethod
+    def configure(cls, request: Request) -> Self:  # noqa: ARG003
+        """Always asked for."""
+        return cls()
+
+    @classmethod
+    def origin(cls, request: Request) -> tuple[str | int, ...]:  # noqa: ARG003
+        return ("targets",)
+
+    def run(self, job: Job) -> None:
+        """Write the artifact, how to run it, and its size in bytes."""
+        from modelspec.formats import npz
+        from modelspec.formats.onnx_session import open_session
+
+        target = job.target
+        assert target is not None
+        model, artifact = job.input("model") / "model.onnx", job.output("artifact")
+        runtime = target.compile(model, artifact)
+        (job.output("runtime") / "runtime.json").write_text(json.dumps(runtime, indent=2, sort_keys=True) + "\n")
+        inputs = npz.read(job.input("samples") / "inputs.npz")
+        expected, found = open_session(model).run(inputs), target.open_session(artifact).run(inputs)
+        integer = target.chosen_precision.startswith("int")
+        for output in compare(expected, found, RTOL, ATOL).outputs:
+            # A quantized graph rounds: one step up or down is right, and is what `max_rel` cannot tell from an error.
+            allowed = output.total * 0.02 if integer else 0
+            if output.mismatched > allowed and not (
+                integer and _within_steps(expected[output.name], found[output.name])
+            ):
+                raise fail(
+                    "MS515",
+                    f"{output.mismatched} of {output.total} values of {output.name!r} differ after "
+                    f"optimization, by up to {output.max_abs:.3g}",
+                    help="report it: the runtime's optimizer is wrong here",
+                )
+        size = sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file())
+        (job.output("metrics") / "compile.json").write_text(json.dumps({"metrics": {"size": size}}) + "\n")
+
+
+def _within_steps(expected: Any, found: Any) -> bool:
+    """Whether every value is within a twentieth of the output's spread: a few steps of 8-bit rounding."""
+    import numpy as np
+
+    if expected.shape != found.shape or expected.dtype.kind != "f":
+        return False
+    spread = float(expected.max(initial=0.0) - expected.min(initial=0.0))
+    return bool(np.abs(expected - found).max(initial=0.0) <= 0.05 * spread)

@@ -1,0 +1,123 @@
+"""README.md against the code: tables, example, exit statuses. `python -m tests.test_readme` writes what is generated."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from modelspec import registry
+from modelspec.cli import Commands
+from modelspec.errors import Exit
+
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+
+RESULTS = """\
+Results: `exact` gives the same bytes on any machine of the architecture, `numeric` on the same instruction set; `measured` is true of one
+machine at one time, and is not among the published checksums."""
+
+
+def commands() -> str:
+    """Every command with its first line of help."""
+    group = Commands()
+    context = click.Context(group)
+    lines = ["| command | |", "|---|---|"]
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        lines.append(f"| `{name}` | {command.get_short_help_str(limit=200)} |")
+    return "\n".join(lines)
+
+
+def parts() -> str:
+    """Stages in their order, targets with their precisions, frameworks, loaders."""
+    lines = ["| stage | what it does | block in `model.yaml` | result |", "|---|---|---|---|"]
+    for name, stage in registry.stages().items():
+        block = "" if stage.block is False else f"`{name}:`"
+        lines.append(f"| `{name}` | {stage.summary} | {block} | {stage.determinism.value} |")
+    lines += ["", "| device | precisions |", "|---|---|"]
+    lines += [f"| `{name}` | {', '.join(target.precisions)} |" for name, target in registry.targets().items()]
+    lines += ["", "| framework | exporters | signature | packages |", "|---|---|---|---|"]
+    for name, framework in registry.frameworks().items():
+        inferred = "inferred" if framework.infers_signature else "written"
+        packages = ", ".join(framework.packages)
+        lines.append(f"| `{name}` | {', '.join(framework.exporters)} | {inferred} | {packages} |")
+    lines += ["", "| loader | files |", "|---|---|"]
+    for name, loader in registry.loaders().items():
+        lines.append(f"| `{name}` | {', '.join(f'`{suffix}`' for suffix in loader.suffixes)} |")
+    lines += [
+        "",
+        RESULTS,
+    ]
+    return "\n".join(lines)
+
+
+def example() -> str:
+    """The spec of the example, whole."""
+    return f"```yaml\n{(ROOT / 'examples/digits/model.yaml').read_text()}```"
+
+
+SECTIONS = {"commands": commands, "registry": parts, "examples/digits/model.yaml": example}
+
+
+def generated(text: str) -> str:
+    """The README with its generated sections as they should be."""
+    for name, make in SECTIONS.items():
+        begin, end = f"<!-- begin: {name} -->\n", "\n<!-- end -->"
+        before, rest = text.split(begin)
+        _, after = rest.split(end.lstrip("\n"), 1)
+        text = f"{before}{begin}{make()}{end}{after}"
+    return text
+
+
+def block(name: str) -> str:
+    """The fenced block that follows the line `<!-- name -->`."""
+    found = re.search(rf"^<!-- {re.escape(name)} -->\n```\w*\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+    assert found, name
+    return found[1]
+
+
+def links() -> Iterator[str]:
+    """What the README links to."""
+    yield from re.findall(r"\]\(([^)#]+)\)", README.read_text())
+
+
+def test_tables_are_fresh() -> None:
+    text = README.read_text()
+    assert text == generated(text), "run: python -m tests.test_readme"
+
+
+def test_every_exit_status_is_explained() -> None:
+    table = README.read_text().split("| exit status |")[1].split("\n\n")[0]
+    numbers = {int(n) for cell in re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE) for n in cell.split(",")}
+    assert numbers == {int(status) for status in Exit}
+
+
+@pytest.mark.parametrize("path", sorted(set(links())))
+def test_links_lead_somewhere(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    script = (ROOT / ".ci/run").read_text()
+    assert 'eval "$(block install)"' in script
+    assert 'eval "$(block tests)"' in script
+    for name in ("install", "tests"):
+        extract = script.split("block() {\n")[1].split("\n}")[0].replace("$1", name)
+        done = subprocess.run(["bash", "-euc", extract], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout == block(name)
+
+
+def test_the_output_shown_is_of_this_example() -> None:
+    """The figures are copied from a real run; what can be told without one is checked here."""
+    shown = block("first build")
+    for word in ("convert", "quantize", "compile", "evaluate", "benchmark", "cpu-int8", "cpu-fp32", "accuracy", "size"):
+        assert word in shown
+    assert "nothing to do" in block("second build")
+
+
+if __name__ == "__main__":
+    README.write_text(generated(README.read_text()))
