@@ -12,6 +12,7 @@ import yaml
 
 from benchmarks.measure import MODELSPEC, ROOT, Row, medians, run, show
 
+EXAMPLES = ("digits", "minilm")
 EXPORTERS = ("dynamo", "torchscript")
 
 
@@ -28,45 +29,47 @@ def project(name: str, exporter: str, folder: Path) -> Path:
     return folder
 
 
+def built(source: Path, folder: Path) -> float:
+    """Seconds of a build that keeps everything it makes in `folder`."""
+    env = {"MODELSPEC_CACHE_DIR": str(folder / "cache")}
+    return run([MODELSPEC, "build", "-f", str(source / "model.yaml"), "-o", str(folder / "dist")], env)
+
+
+def fresh(root: Path, command: Callable[[Path], float]) -> Callable[[], float]:
+    """The command in an empty folder of its own each time."""
+
+    def measured() -> float:
+        with tempfile.TemporaryDirectory(dir=root) as folder:
+            return command(Path(folder))
+
+    return measured
+
+
 def rows(runs: int = 3) -> list[Row]:
     """Each example with each exporter."""
     with tempfile.TemporaryDirectory() as folder:
-        return [
-            row for name in ("digits", "minilm") for e in EXPORTERS for row in _measured(name, e, Path(folder), runs)
-        ]
+        root = Path(folder)
+        return [row for name in EXAMPLES for exporter in EXPORTERS for row in _measured(name, exporter, root, runs)]
 
 
 def _measured(name: str, exporter: str, root: Path, runs: int) -> list[Row]:
     source = project(name, exporter, root / f"{name}-{exporter}")
     bare = [sys.executable, str(ROOT / "benchmarks/bare.py"), str(source), name, exporter]
-
-    def fresh(command: Callable[[Path], float]) -> Callable[[], float]:
-        def measured() -> float:
-            with tempfile.TemporaryDirectory(dir=root) as folder:
-                return command(Path(folder))
-
-        return measured
-
     warm = root / f"{name}-{exporter}-warm"
+    built(source, warm)
     found = medians(
         {
-            "bare": fresh(lambda folder: run([*bare, str(folder)])),
-            "cold": fresh(lambda folder: _build(source, folder)),
-            "first": lambda: _build(source, warm),
-            "no-op": lambda: _build(source, warm),
+            "bare": fresh(root, lambda folder: run([*bare, str(folder)])),
+            "cold": fresh(root, lambda folder: built(source, folder)),
+            "again": lambda: built(source, warm),
         },
         runs,
     )
     label = f"{name}, {exporter}"
     return [
         Row(f"{label}: cold build", "the same calls in a bare script", found["cold"], found["bare"], 1.25),
-        Row(f"{label}: nothing to do", "the same calls in a bare script", found["no-op"], found["bare"]),
+        Row(f"{label}: nothing to do", "the same calls in a bare script", found["again"], found["bare"]),
     ]
-
-
-def _build(source: Path, folder: Path) -> float:
-    env = {"MODELSPEC_CACHE_DIR": str(folder / "cache")}
-    return run([MODELSPEC, "build", "-f", str(source / "model.yaml"), "-o", str(folder / "dist")], env)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ class Row:
 def run(command: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> float:
     """Wall seconds of a command that must succeed; what it printed is shown when it does not."""
     start = time.perf_counter()
-    done = subprocess.run(command, check=False, env={**os.environ, **(env or {})}, cwd=cwd, capture_output=True, text=True)
+    done = subprocess.run(
+        command, check=False, env={**os.environ, **(env or {})}, cwd=cwd, capture_output=True, text=True
+    )
     seconds = time.perf_counter() - start
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} exited {done.returncode}\n{done.stdout}{done.stderr}")

@@ -105,6 +105,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS518": (Exit.STAGE, "an undeclared import"),
     "MS519": (Exit.STAGE, "the task cannot be told from the data"),
     "MS520": (Exit.STAGE, "a worker exceeded its time"),
+    "MS521": (Exit.STAGE, "the benchmark failed"),
     # warnings of stages
     "MS551": (Exit.OK, "dynamic quantization of convolutions is slow"),
     "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),

@@ -100,7 +100,9 @@ class Gate(Options):
     targets: tuple[Name, ...] | None = Field(
         None, description="The targets it holds for; all when left out.", examples=[["cpu-int8"]]
     )
-    reason: str | None = Field(None, min_length=1, description="Why `max_drop` is off.")
+    reason: str | None = Field(
+        None, min_length=1, description="Why `max_drop` is off.", examples=["the source model is a stub"]
+    )
 
 
 def limit_value(limit: float | str) -> float:

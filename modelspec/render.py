@@ -37,7 +37,7 @@ def _environment(format_: str) -> "Environment":
         loader=FileSystemLoader(resources.folder("templates")),
         undefined=StrictUndefined,
         finalize=finalize,
-        autoescape=False,  # noqa: S701 - no HTML is written; every value passes through `finalize`
+        autoescape=False,
         keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,4 +1,4 @@
-"""README.md against the code: tables, example, exit statuses. `python -m tests.test_readme` writes what is generated."""
+"""README.md against the code: tables, example, exit statuses. `python -m tests.test_readme` writes its tables."""
 
 import re
 import subprocess
@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 
 RESULTS = """\
-Results: `exact` gives the same bytes on any machine of the architecture, `numeric` on the same instruction set; `measured` is true of one
-machine at one time, and is not among the published checksums."""
+Results: `exact` gives the same bytes on any machine of the architecture, `numeric` on the same instruction set;
+`measured` is true of one machine at one time, and is not among the published checksums."""
 
 
 def commands() -> str:

@@ -23,7 +23,7 @@ def show(error: ModelspecError, context: click.Context) -> None:
 
 def show_diagnostics(
     diagnostics: Iterable[Diagnostic],
-    format: str,  # noqa: A002
+    format: str,
     stream: TextIO,
     context: click.Context | None = None,
 ) -> None:

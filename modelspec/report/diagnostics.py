@@ -16,7 +16,7 @@ Sources = Mapping[str, tuple[str, ...]]
 
 def render(
     diagnostics: Iterable[Diagnostic],
-    format: str,  # noqa: A002
+    format: str,
     *,
     color: bool = False,
     sources: Sources | None = None,

@@ -46,7 +46,7 @@ def _one(problem: Diagnostic, paint: _Paint, lines: tuple[str, ...]) -> str:
 
 def _excerpt(problem: Diagnostic, span: Span, lines: tuple[str, ...], gutter: int, paint: _Paint) -> list[str]:
     """The marked lines in order; `...` stands for lines between that are left out."""
-    marks = [(span, problem.label, "^", problem.severity)]
+    marks: list[tuple[Span, str, str, str]] = [(span, problem.label, "^", problem.severity)]
     marks += [(other, text, "-", "also") for other, text in problem.also if 0 < other.line <= len(lines)]
     marks.sort(key=lambda mark: (mark[0].line, mark[0].column))
     rows: list[str] = []
@@ -76,7 +76,7 @@ def _row(line: int, gutter: int) -> str:
 
 def _underline(line: str, mark: Span, offset: int, sign: str, label: str, style: str, paint: _Paint) -> str:
     start = mark.column - 1
-    end = mark.end_column - 1 if mark.end_line == mark.line else len(line.split(" #")[0].rstrip())
+    end = mark.end_column - 1 if mark.end_line == mark.line else len(line.split(" #", maxsplit=1)[0].rstrip())
     before = width(line[offset:start]) + (3 if offset else 0)
     length = max(width(line[start : max(end, start + 1)]), 1)
     room = max(_WIDEST - before, 1)

@@ -53,7 +53,7 @@ class Context:
         message: str,
         place: Place,
         *,
-        help: str = "",  # noqa: A002
+        help: str = "",
         why: str = "",
         label: str = "",
         key: bool = False,
@@ -101,10 +101,10 @@ class Context:
     def reads(self) -> tuple[Read, ...]:
         """Every data set that a stage reads."""
         return tuple(
-            Read(use, *slot.split(":", 1), self.named_at(use.origin, slot.split(":", 1)[1]))
+            Read(use, kind, dataset, self.named_at(use.origin, dataset))
             for use in self.uses
-            for slot in use.stage.inputs(use.request).values()
-            if ":" in slot
+            for kind, colon, dataset in (slot.partition(":") for slot in use.stage.inputs(use.request).values())
+            if colon
         )
 
     def named_at(self, origin: Place, name: str) -> Place:

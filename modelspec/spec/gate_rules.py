@@ -15,12 +15,6 @@ def _is_code(metric: str) -> bool:
     return ":" in metric
 
 
-def _custom(context: Context) -> set[str]:
-    """The metrics that user code computes, by their full spelling and by the callable's name."""
-    written = [m for m in _metrics(context) if _is_code(m)]
-    return {*written, *(m.rpartition(":")[2] for m in written)}
-
-
 def _block(context: Context) -> Any:
     return context.spec.blocks.get("evaluate")
 
@@ -33,7 +27,10 @@ def _metrics(context: Context) -> tuple[str, ...]:
 def _task(context: Context) -> Iterator[Diagnostic]:
     """One task, written or told from the metrics, and metrics of that task."""
     block = _block(context)
-    if block is None or getattr(block, "data", None) is None:
+    if block is None:
+        return
+    if block.data is None:
+        yield from _no_data(context)
         return
     tasks: dict[str, Place] = {}
     for index, name in enumerate(_metrics(context)):
@@ -71,6 +68,16 @@ def _task(context: Context) -> Iterator[Diagnostic]:
         )
 
 
+def _no_data(context: Context) -> Iterator[Diagnostic]:
+    """Without data the block holds gates, and nothing else of it has an effect."""
+    for name in ("task", "output", "metrics"):
+        if name in _block(context).model_fields_set:
+            yield context.problem(
+                "MS202", f"missing key 'data': {name!r} needs data to measure on", ("evaluate",), key=True, help="add data: test"
+            )
+            return
+
+
 def _at(context: Context, place: Place) -> str:
     block = _block(context)
     index = int(place[2])
@@ -79,16 +86,6 @@ def _at(context: Context, place: Place) -> str:
 
 def _of_task(task: str) -> str:
     return ", ".join([name for name, metric in METRICS.items() if metric.task == task][:4])
-
-
-def told_task(context: Context) -> str | None:
-    """The task, written or told from the metrics."""
-    block = _block(context)
-    if block is None:
-        return None
-    names = (*_metrics(context), *(gate.metric for gate in block.gates))
-    told = next((METRICS[name].task for name in names if name in METRICS and METRICS[name].task), None)
-    return block.task or told
 
 
 def _names(context: Context) -> Iterator[Diagnostic]:
@@ -117,20 +114,11 @@ def _names(context: Context) -> Iterator[Diagnostic]:
 
 
 def _produced(context: Context) -> dict[str, str]:
-    """Metric -> the stage that produces it."""
+    """Metric -> the stage that produces it; user code goes by the name of its callable."""
     asked = {use.stage.name for use in context.uses}
-    block = _block(context)
-    task = told_task(context)
-    defaults = {} if _metrics(context) or getattr(block, "data", None) is None else _defaults(task)
-    found = {name: "evaluate" for name in (*_metrics(context), *_custom(context), *defaults)}
-    found |= {name: m.made_by for name, m in METRICS.items() if m.made_by != "evaluate" and m.made_by in asked}
-    return found
-
-
-def _defaults(task: str | None) -> tuple[str, ...]:
-    from modelspec.metric import DEFAULT_METRIC
-
-    return tuple(metric for name, metric in DEFAULT_METRIC.items() if name == task)
+    measured = _block(context).measured() if "evaluate" in asked else ()
+    found = {name.rpartition(":")[2]: "evaluate" for name in measured}
+    return found | {name: m.made_by for name, m in METRICS.items() if m.made_by != "evaluate" and m.made_by in asked}
 
 
 def _gates(context: Context) -> Iterator[Diagnostic]:
@@ -150,7 +138,7 @@ def _gates(context: Context) -> Iterator[Diagnostic]:
                 near = closest(name, labels)
                 yield context.problem("MS308", f"no target {name!r}", (*place, "targets", position),
                                       help=f"did you mean {near!r}?" if near else f"the targets are: {', '.join(labels)}")  # fmt: skip
-    if told_task(context) == "regression" and getattr(block, "data", None) and not block.gates:
+    if block.data is not None and block.told_task() == "regression" and not block.gates:
         yield context.problem(
             "MS314",
             "a regression needs a gate: no limit is right for every unit",

@@ -110,6 +110,8 @@ def _checked(document: yaml.Document, root: Path) -> tuple[ModelSpec | None, lis
         from modelspec.spec import shape  # not needed by a valid spec
 
         return None, found + shape.problems(error, kind, document)
+    if document.broken:
+        return spec, found  # the rules would judge what was not read
     checks = [*_nulls(spec, ()), *rules.check(spec, document.positions), *files.check(spec, root)]
     return spec, found + [_placed(problem, document.positions) for problem in checks]
 

@@ -125,8 +125,8 @@ def model() -> type[ModelSpec]:
     target = Annotated[Target, OneOf("device", registry.targets())]
     fields: dict[str, Any] = {
         "source": (source, ModelSpec.model_fields["source"]),
-        "data": (dict[Name, loader], ModelSpec.model_fields["data"]),  # type: ignore[valid-type]
-        "targets": (tuple[target, ...], ModelSpec.model_fields["targets"]),  # type: ignore[valid-type]
+        "data": (dict[Name, loader], ModelSpec.model_fields["data"]),
+        "targets": (tuple[target, ...], ModelSpec.model_fields["targets"]),
     }
     for name, stage in registry.stages().items():
         if stage.block is not False:

@@ -140,17 +140,15 @@ def _data(context: Context) -> Iterator[Diagnostic]:
             )
             yield context.problem("MS301", f"no data set {read.dataset!r}", read.place, help=fix)
     used = {read.dataset for read in context.reads}
+    meant = {closest(name, known) for name in used - set(known)}
     for name in known:
-        if name not in used and not context.refusals:
-            near = closest(name, used - set(known))
+        if name not in used | meant and not context.refusals:
             yield context.problem(
                 "MS302",
                 f"the data set {name!r} is read by nothing",
                 ("data", name),
                 key=True,
-                help=f"did you mean {near!r}?"
-                if near
-                else "remove it, or name it, for example in evaluate: {data: ...}",
+                help="remove it, or name it, for example in evaluate: {data: ...}",
             )
     yield from _leaks(context)
 

@@ -19,6 +19,9 @@ def build() -> _Schema:
     written = model().model_json_schema(mode="validation", ref_template="#/definitions/{model}")
     definitions = {name: _rewritten(part) for name, part in sorted(written.pop("$defs", {}).items())}
     root = _rewritten(written)
+    for field in root["properties"].values():
+        if not field.get("examples"):
+            field["examples"] = [_example(field, definitions)]
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$id": SCHEMA_ID,
@@ -116,6 +119,28 @@ def _tagged(tag: str, choices: Mapping[str, _Schema], infer: list[Mapping[str, A
     else:
         schema["required"] = [tag]
     return schema
+
+
+def _example(node: _Schema, definitions: Mapping[str, _Schema]) -> Any:
+    """A small value that fits a node: its own example, or one made of those inside."""
+    if "$ref" in node:
+        return _example(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    for key in ("examples", "enum"):
+        if node.get(key):
+            return node[key][0]
+    if "const" in node:
+        return node["const"]
+    if "if" in node.get("allOf", [{}])[0]:
+        branch = node["allOf"][0]
+        tag = {name: field["const"] for name, field in branch["if"]["properties"].items()}
+        wanted = definitions[branch["then"]["$ref"].rpartition("/")[2]]
+        return {**tag, **{n: _example(wanted["properties"][n], definitions) for n in wanted.get("required", ())}}
+    if "allOf" in node:
+        return _example(node["allOf"][0], definitions)
+    if "propertyNames" in node:
+        return {_example(node["propertyNames"], definitions): _example(node["additionalProperties"], definitions)}
+    fields = node.get("properties", {})
+    return {name: _example(fields[name], definitions) for name in node.get("required") or list(fields)[:2]}
 
 
 def as_text() -> str:

@@ -303,7 +303,8 @@ def kind_of(value: Any) -> str:
         return "true or false"
     if isinstance(value, int | float):
         return "a number"
-    return {str: "a string", dict: "a mapping", tuple: "a list"}.get(type(value), "empty")
+    names: dict[type, str] = {str: "a string", dict: "a mapping", tuple: "a list"}
+    return names.get(type(value), "empty")
 
 
 def _example(owner: type[Options] | None, name: str) -> str:

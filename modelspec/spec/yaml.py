@@ -159,7 +159,7 @@ class _Reader:
             self.long.add(place)
         self.properties(event, place)
         if isinstance(event, yaml.CollectionStartEvent):
-            mapping = {} if isinstance(event, yaml.MappingStartEvent) else None
+            mapping: dict[str, Any] | None = {} if isinstance(event, yaml.MappingStartEvent) else None
             self.stack.append(_Frame(place, event.start_mark, bool(event.flow_style), mapping))
         elif isinstance(event, yaml.ScalarEvent):
             self.put(self.scalar(event, place))
@@ -193,6 +193,13 @@ class _Reader:
 
     def key(self, frame: _Frame, event: Any) -> None:
         """Take the key of the next value, or refuse it together with that value."""
+        assert frame.mapping is not None
+        known = len(self.problems)
+        self.take_key(frame, event)
+        if frame.skip and self.problems[known:] and self.problems[-1].code != "MS102":
+            self.broken.add((*frame.place, ""))
+
+    def take_key(self, frame: _Frame, event: Any) -> None:
         assert frame.mapping is not None
         frame.skip = True
         if not isinstance(event, yaml.ScalarEvent):
@@ -289,4 +296,4 @@ class _Reader:
 
 def _events(text: str) -> Iterator[Any]:
     """The parser's events. Raises yaml.YAMLError."""
-    return yaml.parse(text, Loader=_Parser)  # type: ignore[no-any-return]
+    return yaml.parse(text, Loader=_Parser)

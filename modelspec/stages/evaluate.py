@@ -43,7 +43,9 @@ class Evaluate(Stage):
     determinism: ClassVar[Determinism] = Determinism.NUMERIC
 
     task: Task | None = Field(None, description="Kind of answers; told from the metrics.", examples=["classification"])
-    data: str = Field(description="The data set to measure on.", examples=["test"])
+    data: str | None = Field(
+        None, description="The data set to measure on; without one, gates hold for size and benchmark.", examples=["test"]
+    )
     output: str | None = Field(None, description="The output to judge, if there are several.", examples=["logits"])
     metrics: tuple[MetricName, ...] = Field(
         (),
@@ -63,6 +65,12 @@ class Evaluate(Stage):
         """Without the gates, whose change runs nothing again, and without the name of the data set."""
         value = super().keyed()
         return {**{k: v for k, v in value.items() if k not in {"gates", "data"}}, "task": self.told_task()}
+
+    @classmethod
+    def configure(cls, request: Request) -> "Evaluate | None":
+        """Asked for where there are data; without them the block only holds gates."""
+        block = request.blocks.get(cls.name)
+        return block if block is not None and block.data is not None else None
 
     def inputs(self, request: Request) -> dict[str, str]:  # noqa: ARG002
         made = {"artifact": "artifact", "signature": "signature"}
