@@ -73,7 +73,11 @@ def _no_data(context: Context) -> Iterator[Diagnostic]:
     for name in ("task", "output", "metrics"):
         if name in _block(context).model_fields_set:
             yield context.problem(
-                "MS202", f"missing key 'data': {name!r} needs data to measure on", ("evaluate",), key=True, help="add data: test"
+                "MS202",
+                f"missing key 'data': {name!r} needs data to measure on",
+                ("evaluate",),
+                key=True,
+                help="add data: test",
             )
             return
 

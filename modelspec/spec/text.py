@@ -36,7 +36,7 @@ def decode(raw: bytes) -> tuple[str, list[Diagnostic]]:
     if len(raw) > MAX_BYTES:
         problem = Diagnostic(
             "MS108",
-            f"the file has {len(raw)} bytes; the limit is {MAX_BYTES}",
+            f"the file has more than {MAX_BYTES} bytes",
             help="keep data in files of their own, and name them here",
             span=Span(1, 1, 1, 1),
         )

@@ -52,7 +52,9 @@ class Benchmark(Stage):
                 command, input=json.dumps(order), capture_output=True, text=True, timeout=DEADLINE_S, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise fail("MS520", f"the benchmark took more than {DEADLINE_S:.0f} s", help="use a smaller batch") from error
+            raise fail(
+                "MS520", f"the benchmark took more than {DEADLINE_S:.0f} s", help="use a smaller batch"
+            ) from error
         sys.stderr.write(done.stderr)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -44,7 +44,9 @@ class Evaluate(Stage):
 
     task: Task | None = Field(None, description="Kind of answers; told from the metrics.", examples=["classification"])
     data: str | None = Field(
-        None, description="The data set to measure on; without one, gates hold for size and benchmark.", examples=["test"]
+        None,
+        description="The data set to measure on; without one, gates hold for size and benchmark.",
+        examples=["test"],
     )
     output: str | None = Field(None, description="The output to judge, if there are several.", examples=["logits"])
     metrics: tuple[MetricName, ...] = Field(

@@ -59,7 +59,7 @@ def fields(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
         for name, field in properties.items():
             yield f"{place}.{name}", field
         for key, value in node.items():
-            if key not in {"examples", "default", "enum", "if"}:
+            if key not in {"examples", "default", "enum", "if"} and not (key == "anyOf" and "allOf" in node):
                 yield from fields(value, f"{place}/{key}")
 
 

@@ -1,0 +1,89 @@
+"""CSV files with a header: numeric columns become arrays."""
+
+import csv
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from modelspec.errors import fail
+from modelspec.framework import Files
+from modelspec.loader import Loader
+from modelspec.options import ProjectPath
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Csv(Loader):
+    """A data set in a .csv file."""
+
+    name: ClassVar[str] = "csv"
+    revision: ClassVar[int] = 1
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+    paths: ClassVar[tuple[str, ...]] = ("path",)
+
+    format: Literal["csv"] = Field("csv", description="Comma-separated values with a header.", examples=["csv"])
+    path: ProjectPath = Field(description="The file.", examples=["data/test.csv"])
+    delimiter: str = Field(",", min_length=1, max_length=1, description="What separates the values.", examples=[";"])
+    columns: dict[str, tuple[str, ...]] | None = Field(
+        None,
+        description="Arrays by name, each made of columns side by side; without it all columns but the labels "
+        "become one array.",
+        examples=[{"x": ["height", "weight"]}],
+    )
+
+    def load(self, files: Files) -> "dict[str, NDArray[Any]]":
+        """Columns side by side as float64 [rows, columns]; the labels as int64 [rows] where they are whole, or text."""
+        header, rows = self._rows(files)
+        wanted = self.columns or {"x": tuple(name for name in header if name != self.labels)}
+        arrays = {name: self._numbers(header, rows, columns) for name, columns in wanted.items() if columns}
+        if self.labels is not None and self.labels in header:
+            arrays[self.labels] = _labels([row[header.index(self.labels)] for row in rows])
+        return arrays
+
+    def _rows(self, files: Files) -> tuple[list[str], list[list[str]]]:
+        path = files.path("path")
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                header, *rows = [row for row in csv.reader(file, delimiter=self.delimiter, strict=True) if row] or [[]]
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise fail("MS509", f"{path.name} is not readable CSV: {error}", path=("path",)) from error
+        if len(set(header)) != len(header) or not header:
+            raise fail(
+                "MS509",
+                f"{path.name} has no header, or a column twice",
+                help="the first line names the columns",
+                path=("path",),
+            )
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(header):
+                raise fail(
+                    "MS509",
+                    f"{path.name}: line {number} has {len(row)} values, the header {len(header)}",
+                    path=("path",),
+                )
+        return header, rows
+
+    def _numbers(self, header: list[str], rows: list[list[str]], columns: tuple[str, ...]) -> "NDArray[Any]":
+        import numpy as np
+
+        if absent := [name for name in columns if name not in header]:
+            raise fail("MS509", f"there is no column {absent[0]!r}; there are {', '.join(header)}", path=("columns",))
+        places = [header.index(name) for name in columns]
+        try:
+            return np.array([[float(row[place]) for place in places] for row in rows]).reshape(len(rows), len(places))
+        except ValueError as error:
+            raise fail(
+                "MS509", f"a column is not numeric: {error}", help="name the numeric ones in `columns`", path=("path",)
+            ) from error
+
+
+def _labels(values: list[str]) -> "NDArray[Any]":
+    import numpy as np
+
+    for kind in (np.int64, np.float64):
+        try:
+            return np.array(values, dtype=np.str_).astype(kind)
+        except ValueError:
+            continue
+    return np.array(values, dtype=np.str_)

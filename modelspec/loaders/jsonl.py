@@ -1,0 +1,68 @@
+"""JSON lines: one object per sample; each key becomes an array."""
+
+import json
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from modelspec.errors import fail
+from modelspec.framework import Files
+from modelspec.loader import Loader
+from modelspec.options import ProjectPath
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Jsonl(Loader):
+    """A data set in a .jsonl file."""
+
+    name: ClassVar[str] = "jsonl"
+    revision: ClassVar[int] = 1
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl",)
+    paths: ClassVar[tuple[str, ...]] = ("path",)
+
+    format: Literal["jsonl"] = Field("jsonl", description="One JSON object per line.", examples=["jsonl"])
+    path: ProjectPath = Field(description="The file.", examples=["data/test.jsonl"])
+
+    def load(self, files: Files) -> "dict[str, NDArray[Any]]":
+        """Whole numbers as int64, others as float64, text as it is; nested lists become further axes."""
+        path = files.path("path")
+        samples: list[dict[str, Any]] = []
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            if line.strip():
+                samples.append(self._sample(path.name, number, line, samples))
+        if not samples:
+            raise fail("MS509", f"{path.name} has no samples", path=("path",))
+        return {key: self._stack(path.name, key, [sample[key] for sample in samples]) for key in samples[0]}
+
+    @staticmethod
+    def _sample(name: str, number: int, line: bytes, before: list[dict[str, Any]]) -> dict[str, Any]:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise fail("MS509", f"{name}: line {number} is not JSON: {error}", path=("path",)) from error
+        if not isinstance(value, dict):
+            raise fail("MS509", f"{name}: line {number} is not an object", path=("path",))
+        if before and value.keys() != before[0].keys():
+            raise fail("MS509", f"{name}: line {number} has other keys than line 1", path=("path",))
+        return value
+
+    @staticmethod
+    def _stack(name: str, key: str, values: list[Any]) -> "NDArray[Any]":
+        import numpy as np
+
+        try:
+            array = np.array(values)
+        except (ValueError, OverflowError):
+            array = np.array(None)
+        if array.dtype.kind not in "iufbU":
+            shapes = [np.shape(value) if not isinstance(value, dict) else None for value in values]
+            odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), 0)
+            raise fail(
+                "MS509",
+                f"{name}: {key!r} does not stack: sample {odd + 1} differs from the first, or is no number",
+                help="give every sample the same shape: pad them",
+                path=("path",),
+            )
+        return array
