@@ -21,13 +21,15 @@ INPUTS = {
         "input_types": ["float32"],
         "output_names": ["logits"],
         "dynamic_axes": {"image": {"0": "batch"}, "logits": {"0": "batch"}},
+        "dynamic_shapes": {"image": {"0": "batch"}},
     },
     "minilm": {
         "input_names": ["input_ids", "attention_mask"],
         "input_shapes": [[2, 16], [2, 16]],
         "input_types": ["int64", "int64"],
         "output_names": ["sentence_embedding"],
-        "dynamic_axes": {name: {"0": "batch", "1": "sequence"} for name in ("input_ids", "attention_mask")},
+        "dynamic_axes": dict.fromkeys(("input_ids", "attention_mask"), {"0": "batch", "1": "sequence"}),
+        "dynamic_shapes": dict.fromkeys(("input_ids", "attention_mask"), {"0": "batch", "1": "sequence"}),
     },
 }
 

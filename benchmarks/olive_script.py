@@ -30,7 +30,7 @@ def load_model(_: str | None = None) -> torch.nn.Module:
 def dummy_inputs(_: Any = None) -> Any:
     """Two samples."""
     if (PROJECT / "weights.safetensors").exists():
-        return torch.zeros(2, 1, 8, 8)
+        return {"image": torch.zeros(2, 1, 8, 8)}
     ids = torch.ones(2, 16, dtype=torch.int64)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 

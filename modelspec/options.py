@@ -41,7 +41,9 @@ def refuse(code: str, message: str, help: str = "") -> PydanticCustomError:
 def _project_path(value: str) -> str:
     path = PurePosixPath(value)
     if not value or value != value.strip() or any(ord(char) < 32 for char in value):
-        raise refuse("MS210", "a path may not be empty, or hold control characters or outer spaces")
+        raise refuse(
+            "MS210", "a path may not be empty, or hold control characters or outer spaces", "write the name alone"
+        )
     if path.is_absolute() or ".." in path.parts or "\\" in value or re.match(r"^[A-Za-z]:", value):
         raise refuse(
             "MS211",

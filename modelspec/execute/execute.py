@@ -196,13 +196,15 @@ class _Run:
 
 def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnostic:
     """A stage's problem with its line in model.yaml: the option at fault, else the block the action comes from."""
+    positions = resolved.loaded.positions
     if problem.path:
         parts = {"stage": action.stage, **action.parts}
         owners = (kind for kind, part in parts.items() if problem.path[0] in type(part).model_fields)
         path = (*action.origins[next(owners, "stage")], *problem.path)
     else:
-        path = action.origins["loader" if "loader" in action.parts else "stage"]
-    positions = resolved.loaded.positions
+        kinds = [kind for kind in ("loader", "stage", "framework", "target") if kind in {"stage", *action.parts}]
+        written = (action.origins[kind] for kind in kinds if positions.has(action.origins[kind]))
+        path = next(written, action.origins[kinds[0]])
     return problem.at(file=str(resolved.loaded.file), span=positions.value(path), path=path)
 
 

@@ -67,6 +67,9 @@ def write(path: Path, arrays: "Mapping[str, NDArray[Any]]") -> None:
 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
+            if array.dtype.kind == "O":
+                # ONNX Runtime gives text as Python objects; a fixed-width array needs no pickle.
+                array = array.astype(np.str_)
             member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             member.external_attr = 0o644 << 16
             with archive.open(member, "w", force_zip64=True) as stream:

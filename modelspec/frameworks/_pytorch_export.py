@@ -8,11 +8,14 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from modelspec.errors import fail
-from modelspec.generate import AXIS_SIZES
 from modelspec.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from onnx import ModelProto
+
+EXAMPLE_SIZES = (3, 5, 6, 4, 8)
+"""Sizes of dynamic axes for the trace. None is that of `generate.AXIS_SIZES` at its place: an axis that the exporter
+took for a constant then fails the comparison with the source."""
 
 DEFAULT_OPSET = {"dynamo": 20, "torchscript": 17}
 
@@ -66,9 +69,9 @@ def export(module: Any, signature: Signature, exporter: str, opset: int | None) 
 
 
 def _axes(signature: Signature) -> dict[str, int]:
-    """A size for each dynamic axis: different ones, and none that is also a fixed size beside it."""
+    """A size for each dynamic axis."""
     names = dict.fromkeys(axis for t in signature.inputs.values() for axis in t.shape if isinstance(axis, str))
-    return {name: AXIS_SIZES[index % len(AXIS_SIZES)] for index, name in enumerate(names)}
+    return {name: EXAMPLE_SIZES[index % len(EXAMPLE_SIZES)] for index, name in enumerate(names)}
 
 
 def _example(tensor: TensorSpec, axes: Mapping[str, int]) -> Any:
@@ -89,7 +92,7 @@ def _dynamo(
 ) -> "ModelProto":
     import torch
 
-    dimensions = {name: torch.export.Dim.DYNAMIC for name in _axes(signature)}
+    dimensions = dict.fromkeys(_axes(signature), torch.export.Dim.DYNAMIC)
     shapes = tuple(
         {index: dimensions[axis] for index, axis in enumerate(tensor.shape) if isinstance(axis, str)}
         for tensor in signature.inputs.values()

@@ -34,8 +34,9 @@ class Onnx(Framework):
     )
 
     def load(self, files: Files) -> Path:
-        """The path of the model file, read once to see that it is sound."""
+        """The path of the model file, opened once to see that it is sound and that the runtime knows all of it."""
         from modelspec.formats import onnx_model
+        from modelspec.formats.onnx_session import open_session
 
         path = files.path("artifact")
         if path.is_dir():
@@ -44,6 +45,7 @@ class Onnx(Framework):
                 raise fail("MS504", f"{path.name} holds {len(found)} .onnx files, not one", help="keep one per folder")
             path = found[0]
         onnx_model.read(path)
+        open_session(path)
         return path
 
     def signature(self, model: Path, declared: Signature) -> Signature:
@@ -67,7 +69,7 @@ class Onnx(Framework):
         signature: Signature,
         samples: "Arrays",
         options: ExportOptions,
-        target: Path,  # noqa: ARG002
+        target: Path,
     ) -> None:
         """Keep the operator set unless another is asked for."""
         import onnx

@@ -83,7 +83,7 @@ class Pytorch(Framework):
         signature: Signature,
         samples: "Arrays",
         options: ExportOptions,
-        target: Path,  # noqa: ARG002
+        target: Path,
     ) -> None:
         from modelspec.formats import onnx_model
 

@@ -113,7 +113,7 @@ class Sklearn(Framework):
         signature: Signature,
         samples: "Arrays",
         options: ExportOptions,
-        target: Path,  # noqa: ARG002
+        target: Path,
     ) -> None:
         from modelspec.formats import onnx_model
 

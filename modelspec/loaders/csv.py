@@ -1,6 +1,5 @@
 """CSV files with a header: numeric columns become arrays."""
 
-import csv
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -42,6 +41,8 @@ class Csv(Loader):
         return arrays
 
     def _rows(self, files: Files) -> tuple[list[str], list[list[str]]]:
+        import csv
+
         path = files.path("path")
         try:
             with path.open(newline="", encoding="utf-8-sig") as file:

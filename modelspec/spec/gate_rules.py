@@ -49,7 +49,7 @@ def _task(context: Context) -> Iterator[Diagnostic]:
                     help=f"use a metric of {block.task}: {_of_task(block.task)}",
                     also=((("evaluate", "task"), "the task"),),
                 )
-    elif not tasks:
+    elif not tasks and all(_is_code(name) or name in METRICS for name in _metrics(context)):
         yield context.problem(
             "MS310",
             "the task cannot be told from the metrics",

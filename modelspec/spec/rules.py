@@ -40,7 +40,7 @@ def _targets(context: Context) -> Iterator[Diagnostic]:
                 "MS309",
                 f"two targets have the name {target.label!r}",
                 (*place, "name"),
-                help="give one of them another name:",
+                help="give one of them a name of its own, for example name: second",
                 also=((("targets", first[target.label]), "the first is here"),),
             )
         first.setdefault(target.label, index)

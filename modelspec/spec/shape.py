@@ -302,7 +302,7 @@ def kind_of(value: Any) -> str:
     if isinstance(value, bool):
         return "true or false"
     if isinstance(value, int | float):
-        return "a number"
+        return "a number" if isinstance(value, int) else "a decimal number"
     names: dict[type, str] = {str: "a string", dict: "a mapping", tuple: "a list"}
     return names.get(type(value), "empty")
 

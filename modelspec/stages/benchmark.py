@@ -1,7 +1,6 @@
 """Measures latency, throughput and memory of the built model on this machine, in a process of its own."""
 
 import json
-import subprocess
 import sys
 from typing import ClassVar
 
@@ -36,6 +35,8 @@ class Benchmark(Stage):
 
     def run(self, job: Job) -> None:
         """Write p50, p95 and p99 in seconds, samples per second, and peak memory in bytes."""
+        import subprocess
+
         target = job.target
         assert target is not None
         order = {

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from modelspec.compare import compare
 from modelspec.errors import fail
 from modelspec.stage import Determinism, Job, Request, Stage
 
@@ -39,6 +38,7 @@ class Compile(Stage):
 
     def run(self, job: Job) -> None:
         """Write the artifact, how to run it, and its size in bytes."""
+        from modelspec.compare import compare
         from modelspec.formats import npz
         from modelspec.formats.onnx_session import open_session
 

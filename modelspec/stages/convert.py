@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field
 
-from modelspec.compare import Comparison, compare
 from modelspec.errors import ModelspecError, fail
 from modelspec.framework import ExportOptions, Framework
 from modelspec.options import Options
@@ -14,6 +13,7 @@ from modelspec.signature import Signature
 from modelspec.stage import Determinism, Job, Request, Stage
 
 if TYPE_CHECKING:
+    from modelspec.compare import Comparison
     from numpy.typing import NDArray
 
     Arrays = Mapping[str, NDArray[Any]]
@@ -62,6 +62,7 @@ class Convert(Stage):
 
     def run(self, job: Job) -> None:
         """Write the model, its completed signature, and the sample inputs with the source's outputs."""
+        from modelspec.compare import compare
         from modelspec.formats import npz, onnx_model
         from modelspec.formats.onnx_session import open_session
 
@@ -84,7 +85,7 @@ class Convert(Stage):
         npz.write(job.output("samples") / "outputs.npz", expected)
         self._write_metrics(job, onnx_model.opset(proto))
 
-    def _require_parity(self, comparison: Comparison) -> None:
+    def _require_parity(self, comparison: "Comparison") -> None:
         if comparison.missing:
             raise fail("MS503", f"the converted model lacks the output {comparison.missing[0]!r}")
         for output in comparison.outputs:

@@ -10,8 +10,6 @@ from pydantic import Field
 from modelspec.errors import ModelspecError, fail
 from modelspec.quantization import Auto, Method
 from modelspec.stage import Determinism, Job, Request, Stage
-from modelspec.stages import _quantize_choice as choice
-from modelspec.stages import _quantize_ort as ort
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -65,6 +63,8 @@ class Quantize(Stage):
         """Write the model, the choice of method with its reason, and how many nodes of each kind became integer."""
         from modelspec.formats import onnx_model
         from modelspec.formats.onnx_session import open_session
+        from modelspec.stages import _quantize_choice as choice
+        from modelspec.stages import _quantize_ort as ort
 
         source = job.input("model") / "model.onnx"
         model = onnx_model.read(source)

@@ -1,7 +1,6 @@
 """The first rows of a data set: what models are compared on, small enough to publish a part of."""
 
 import json
-import shutil
 from typing import Any, ClassVar, Self
 
 from pydantic import Field
@@ -39,6 +38,8 @@ class Sample(Stage):
 
     def run(self, job: Job) -> None:
         """Write the same two files with fewer rows."""
+        import shutil
+
         from modelspec.formats import npz
 
         source, target = job.input("data"), job.output("sample")

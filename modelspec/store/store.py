@@ -27,7 +27,7 @@ class Store:
     """`cas/` holds bytes, `ac/` records, `latest/` what each action of a spec last was, `tmp/` work in progress."""
 
     def __init__(self, folder: Path) -> None:
-        self.root = folder.absolute() / LAYOUT
+        self.root = Path(os.path.abspath(folder)) / LAYOUT  # noqa: PTH100 - without following links
         self._session: Path | None = None
         self._session_lock: FileLock | None = None
 
