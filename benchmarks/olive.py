@@ -14,6 +14,8 @@ from benchmarks.measure import ROOT, Row, medians, run, show
 
 SCRIPT = ROOT / "benchmarks/olive_script.py"
 
+AXES = {name: {"0": "batch", "1": "sequence"} for name in ("input_ids", "attention_mask")}
+
 INPUTS = {
     "digits": {
         "input_names": ["image"],
@@ -28,8 +30,8 @@ INPUTS = {
         "input_shapes": [[2, 16], [2, 16]],
         "input_types": ["int64", "int64"],
         "output_names": ["sentence_embedding"],
-        "dynamic_axes": dict.fromkeys(("input_ids", "attention_mask"), {"0": "batch", "1": "sequence"}),
-        "dynamic_shapes": dict.fromkeys(("input_ids", "attention_mask"), {"0": "batch", "1": "sequence"}),
+        "dynamic_axes": AXES,
+        "dynamic_shapes": AXES,
     },
 }
 

@@ -86,5 +86,5 @@ class Framework(Options):
         """The outputs of the source model itself: the reference for parity and accuracy."""
 
     @abstractmethod
-    def export(self, model: Any, signature: Signature, samples: "Arrays", options: ExportOptions, target: Path) -> None:
+    def export(self, model: Any, signature: Signature, options: ExportOptions, target: Path) -> None:
         """Write an ONNX file at `target` with the names of `signature`. Raises MS505 or MS506."""

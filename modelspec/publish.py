@@ -151,13 +151,12 @@ def _fill(draft: Path, publication: Publication, store: Store) -> None:
     sums = digest.sums(listed).encode()
     _write(draft, CHECKSUMS, sums)
     _write(draft, BUILD, _json(_build_record(publication, digest.of_bytes(sums))))
-    for path in sorted(draft.rglob("*")):
-        if path.is_dir():
-            path.chmod(0o755)
+    for written in (draft, *sorted(draft.rglob("*"))):
+        if written.is_dir():
+            written.chmod(0o755)
         else:
-            with path.open("rb") as file:
+            with written.open("rb") as file:
                 os.fsync(file.fileno())
-    draft.chmod(0o755)
 
 
 def _write(folder: Path, path: str, data: bytes) -> tuple[str, str]:

@@ -41,7 +41,9 @@ class TensorSpec(Options):
     def _ordered(self) -> Self:
         if self.range and self.range[0] > self.range[1]:
             raise refuse(
-                "MS215", f"the range is empty: {self.range[0]} is above {self.range[1]}", "write the smaller value first"
+                "MS215",
+                f"the range is empty: {self.range[0]} is above {self.range[1]}",
+                "write the smaller value first",
             )
         return self
 

@@ -117,7 +117,7 @@ class Stage(Options):
         return request.blocks.get(cls.name)
 
     @classmethod
-    def origin(cls, request: Request) -> tuple[str | int, ...]:  # noqa: ARG003
+    def origin(cls, request: Request) -> tuple[str | int, ...]:
         """Where in model.yaml the options come from, for messages that name a line."""
         return (cls.name,)
 
@@ -126,7 +126,7 @@ class Stage(Options):
         """The options that make the slot `<provides>:<dataset>`."""
         raise NotImplementedError
 
-    def inputs(self, request: Request) -> Mapping[str, str]:  # noqa: ARG002
+    def inputs(self, request: Request) -> Mapping[str, str]:
         """Local input name -> slot, or `<slot>:<data set>`; local names become folders of the job.
 
         The files and the code of the stage's parts need no mention: the planner adds them.

@@ -10,10 +10,6 @@ from types import FrameType, ModuleType, TracebackType
 from typing import Any, NoReturn
 
 
-# Nothing that is made while modules load is garbage: looking for it takes a tenth of the start.
-#gc.set_threshold(50_000, 20, 20)
-
-
 def _without_plugins() -> None:
     """Spare pydantic the search for plug-ins of its own: over all installed distributions it costs as much as pydantic.
 
@@ -107,6 +103,7 @@ def main() -> NoReturn:
         # Whoever read the output has seen enough; the interpreter must not fail once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = _BROKEN_PIPE
+    gc.freeze()  # the interpreter need not look for garbage among all modules once more before it ends
     sys.exit(int(status) if isinstance(status, int) else Exit.OK)
 
 

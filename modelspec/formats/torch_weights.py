@@ -1,6 +1,6 @@
 """PyTorch state dicts: tensors only, never code, and no second try with another reader."""
 
-import pickle  # noqa: TID251 - for the name of its error only
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -57,7 +57,7 @@ class Onnx(Framework):
             outputs=_merged(declared.outputs, found.outputs, "output"),
         )
 
-    def run(self, model: Path, signature: Signature, inputs: "Arrays") -> "dict[str, NDArray[Any]]":  # noqa: ARG002
+    def run(self, model: Path, signature: Signature, inputs: "Arrays") -> "dict[str, NDArray[Any]]":
         """ONNX Runtime with every optimization off: what the file says, and nothing else."""
         from modelspec.formats.onnx_session import open_session
 
@@ -67,7 +67,6 @@ class Onnx(Framework):
         self,
         model: Path,
         signature: Signature,
-        samples: "Arrays",
         options: ExportOptions,
         target: Path,
     ) -> None:

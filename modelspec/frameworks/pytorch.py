@@ -64,7 +64,7 @@ class Pytorch(Framework):
             _fill(module, torch_weights.read(files.path("weights")))
         return module.eval()
 
-    def signature(self, model: Any, declared: Signature) -> Signature:  # noqa: ARG002
+    def signature(self, model: Any, declared: Signature) -> Signature:
         """As declared: a module says nothing of its tensors. Outputs are completed by the export."""
         return declared
 
@@ -81,7 +81,6 @@ class Pytorch(Framework):
         self,
         model: Any,
         signature: Signature,
-        samples: "Arrays",
         options: ExportOptions,
         target: Path,
     ) -> None:

@@ -111,7 +111,6 @@ class Sklearn(Framework):
         self,
         model: Any,
         signature: Signature,
-        samples: "Arrays",
         options: ExportOptions,
         target: Path,
     ) -> None:

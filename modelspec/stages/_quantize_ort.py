@@ -43,7 +43,8 @@ def _dynamic(model: "ModelProto", method: Dynamic, excluded: list[str], target: 
         per_channel=method.per_channel,
         weight_type=QuantType.QInt8,
         nodes_to_exclude=excluded,
-        op_types_to_quantize=["MatMul", "Gemm", "Conv", "LSTM", "Attention"],
+        # Gather holds the embeddings: half of the weights of a small transformer.
+        op_types_to_quantize=["MatMul", "Gemm", "Conv", "LSTM", "Attention", "Gather"],
         extra_options={"MatMulConstBOnly": True},
     )
 

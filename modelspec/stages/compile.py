@@ -28,12 +28,12 @@ class Compile(Stage):
     block: ClassVar[Any] = False
 
     @classmethod
-    def configure(cls, request: Request) -> Self:  # noqa: ARG003
+    def configure(cls, request: Request) -> Self:
         """Always asked for."""
         return cls()
 
     @classmethod
-    def origin(cls, request: Request) -> tuple[str | int, ...]:  # noqa: ARG003
+    def origin(cls, request: Request) -> tuple[str | int, ...]:
         return ("targets",)
 
     def run(self, job: Job) -> None:

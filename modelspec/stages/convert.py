@@ -13,8 +13,9 @@ from modelspec.signature import Signature
 from modelspec.stage import Determinism, Job, Request, Stage
 
 if TYPE_CHECKING:
-    from modelspec.compare import Comparison
     from numpy.typing import NDArray
+
+    from modelspec.compare import Comparison
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -73,7 +74,7 @@ class Convert(Stage):
         inputs, expected = _samples(job, framework, source, signature)
         target = job.output("model") / "model.onnx"
         options = ExportOptions(self.opset, self.exporter)
-        framework.export(source, signature, inputs, options, target)
+        framework.export(source, signature, options, target)
         proto = onnx_model.read(target)
         _check(proto)
         found = open_session(target).run(inputs)

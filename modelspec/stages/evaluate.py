@@ -74,7 +74,7 @@ class Evaluate(Stage):
         block = request.blocks.get(cls.name)
         return block if block is not None and block.data is not None else None
 
-    def inputs(self, request: Request) -> dict[str, str]:  # noqa: ARG002
+    def inputs(self, request: Request) -> dict[str, str]:
         made = {"artifact": "artifact", "signature": "signature"}
         return {**made, "data": f"data:{self.data}", "reference": f"reference:{self.data}"}
 

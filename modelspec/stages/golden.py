@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from modelspec.compare import compare
 from modelspec.errors import fail
 from modelspec.stage import Determinism, Job, Request, Stage
 
@@ -43,7 +42,7 @@ class Golden(Stage):
         return cls() if convert is None else cls(rtol=convert.parity.rtol, atol=convert.parity.atol)
 
     @classmethod
-    def origin(cls, request: Request) -> tuple[str | int, ...]:  # noqa: ARG003
+    def origin(cls, request: Request) -> tuple[str | int, ...]:
         return ("convert", "parity")
 
     def run(self, job: Job) -> None:
@@ -66,6 +65,8 @@ class Golden(Stage):
 
     def _check(self, source: "Arrays", found: "Arrays", *, exact: bool) -> None:
         import numpy as np
+
+        from modelspec.compare import compare
 
         for name, expected in source.items():
             if expected.dtype.kind == "f" and np.isnan(found[name]).sum() > np.isnan(expected).sum():

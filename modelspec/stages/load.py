@@ -25,7 +25,7 @@ class Load(Stage):
     block: ClassVar[Any] = False
 
     @classmethod
-    def provide(cls, request: Request, dataset: str) -> Self:  # noqa: ARG003
+    def provide(cls, request: Request, dataset: str) -> Self:
         return cls()
 
     def run(self, job: Job) -> None:

@@ -54,7 +54,7 @@ class Quantize(Stage):
         """The options of the method, without the name of the data set."""
         return {name: value for name, value in self.method.model_dump(mode="json").items() if name != "data"}
 
-    def inputs(self, request: Request) -> dict[str, str]:  # noqa: ARG002
+    def inputs(self, request: Request) -> dict[str, str]:
         data = getattr(self.method, "data", None)
         model = {"model": "model"}
         return model if data is None else {**model, "signature": "signature", "data": f"data:{data}"}

@@ -29,10 +29,10 @@ class Reference(Stage):
     data: str = Field("", exclude=True, description="The data set.", examples=["test"])
 
     @classmethod
-    def provide(cls, request: Request, dataset: str) -> Self:  # noqa: ARG003
+    def provide(cls, request: Request, dataset: str) -> Self:
         return cls(data=dataset)
 
-    def inputs(self, request: Request) -> dict[str, str]:  # noqa: ARG002
+    def inputs(self, request: Request) -> dict[str, str]:
         return {"data": f"data:{self.data}"}
 
     def run(self, job: Job) -> None:

@@ -33,7 +33,7 @@ class Sample(Stage):
         rows = convert.parity.samples if convert is not None else ROWS
         return cls(rows=rows, data=dataset)
 
-    def inputs(self, request: Request) -> dict[str, str]:  # noqa: ARG002
+    def inputs(self, request: Request) -> dict[str, str]:
         return {"data": f"data:{self.data}"}
 
     def run(self, job: Job) -> None:
