@@ -33,11 +33,11 @@ _BROKEN_PIPE = 128 + 13
 class Commands(click.Group):
     """Each file of this folder is a command of the same name; it is imported when it is invoked."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         names = {path.stem for path in Path(__file__).parent.glob("*.py")} - _NO_COMMANDS
         return sorted(name.replace("_", "-") for name in names)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         stem = cmd_name.replace("-", "_")
         folder = Path(__file__).parent
         if stem in _NO_COMMANDS or not stem.isidentifier() or not (folder / f"{stem}.py").is_file():
@@ -107,11 +107,11 @@ def main() -> NoReturn:
     sys.exit(int(status) if isinstance(status, int) else Exit.OK)
 
 
-def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(Exit.TERMINATED)
 
 
-def _bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+def _bug(kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
     """Whatever no one foresaw: a report that can be pasted into an issue, and exit status 70."""
     from modelspec.cli.errors import crash_report
 

@@ -181,7 +181,7 @@ class _Run:
             problems = diagnose(running.scratch, status)
             return self._failure(match, problems, keep_log(match, running.scratch, self.store))
         try:
-            record = collect(match, running.scratch, running.started, self.store)
+            record = collect(match, running.scratch, self.store)
         except ModelspecError as error:
             return self._failure(match, error.diagnostics, keep_log(match, running.scratch, self.store))
         keep_log(match, running.scratch, self.store)

@@ -1,8 +1,8 @@
 """What the parent tells a worker, and what it hears back: two small JSON files in the scratch folder."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +54,25 @@ def _revive(kind: type[Any], options: dict[str, Any]) -> Any:
     return kind.model_validate_json(json.dumps(options))
 
 
-def write_result(root: Path, diagnostics: list[Diagnostic], bug: str = "") -> None:
-    """Write result.json: the problems of a failed action, or the warnings of one that succeeded."""
-    (root / "result.json").write_text(json.dumps({"diagnostics": [asdict(d) for d in diagnostics], "bug": bug}))
+@dataclass(frozen=True)
+class Result:
+    """What a worker said: the problems of a failed action, or the warnings of one that succeeded."""
+
+    diagnostics: tuple[Diagnostic, ...]
+    seconds: float
 
 
-def read_result(root: Path) -> list[Diagnostic] | None:
+def write_result(root: Path, diagnostics: Iterable[Diagnostic], seconds: float) -> None:
+    """Write result.json."""
+    value = {"diagnostics": [asdict(d) for d in diagnostics], "seconds": round(seconds, 3)}
+    (root / "result.json").write_text(json.dumps(value))
+
+
+def read_result(root: Path) -> Result | None:
     """What the worker said; None when it died before it could."""
     try:
         value = json.loads((root / "result.json").read_text())
     except (OSError, ValueError):
         return None
-    return [Diagnostic(**{**d, "path": tuple(d["path"]), "also": (), "span": None}) for d in value["diagnostics"]]
+    said = tuple(Diagnostic(**{**d, "path": tuple(d["path"]), "also": (), "span": None}) for d in value["diagnostics"])
+    return Result(said, value["seconds"])

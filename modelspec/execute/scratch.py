@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -51,22 +50,18 @@ def _fetch(files: Mapping[str, str], folder: Path, store: Store) -> None:
             )
 
 
-def collect(match: Match, scratch: Path, started: float, store: Store) -> Record:
+def collect(match: Match, scratch: Path, store: Store) -> Record:
     """Move what the action made into the store and write its record, last."""
     missing = [slot for slot in match.action.stage.gives if not (scratch / "out" / slot).is_dir()]
     if missing:
         raise fail("MS501", f"the stage made no {' and no '.join(missing)}")
     made = scratch / "out"
     outputs = tuple(replace(store.add(made / path), path=path) for path in digest.files_under(made))
-    warnings = tuple({field: asdict(w)[field] for field in _KEPT} for w in read_result(scratch) or ())
-    record = Record(
-        match.key,
-        dict(match.preimage),
-        outputs,
-        match.action.determinism.value,
-        round(time.monotonic() - started, 3),
-        warnings,
-    )
+    said = read_result(scratch)
+    assert said is not None, "a worker that succeeds writes its result"
+    warnings = tuple({field: asdict(warning)[field] for field in _KEPT} for warning in said.diagnostics)
+    determinism = match.action.determinism.value
+    record = Record(match.key, dict(match.preimage), outputs, determinism, said.seconds, warnings)
     store.keep(record)
     return record
 
@@ -78,7 +73,7 @@ _KEPT = ("code", "message", "help", "why", "path")
 def diagnose(scratch: Path, status: int) -> tuple[Diagnostic, ...]:
     """Why a worker failed: its own words, or what its wait status tells."""
     if said := read_result(scratch):
-        return tuple(said)
+        return said.diagnostics
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return (

@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+import time
 import traceback
 from pathlib import Path
 
@@ -42,18 +43,19 @@ def _enter(root: Path) -> None:
 
 
 def _run(root: Path) -> bool:
+    began = time.monotonic()
     try:
         stage, job, distributions = read_job(root)
         with watched(root / "in" / "code", distributions):
             stage.run(job)
     except ModelspecError as error:
-        write_result(root, list(error.diagnostics))
+        write_result(root, error.diagnostics, time.monotonic() - began)
         return False
     except Exception as error:  # noqa: BLE001 - the one broad except: whatever a library raises, the stage has failed
         traceback.print_exc()
-        write_result(root, [_unexpected(error)])
+        write_result(root, [_unexpected(error)], time.monotonic() - began)
         return False
-    write_result(root, job.warnings)
+    write_result(root, job.warnings, time.monotonic() - began)
     return True
 
 

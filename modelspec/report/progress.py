@@ -127,9 +127,10 @@ class LiveProgress(PlainProgress):
                 self.running[action.label] = (time.monotonic(), "waits for another build that is running it")
             case Cached(action, _) | Finished(action, _) | Failed(action, _, _) | Skipped(action):
                 _, reason = self.running.pop(action.label, (0.0, ""))
-                *first, last = [*self.lines(event)]
-                for line in [*first, last]:
-                    self.line(f"{line}  {self.style.dim(reason)}" if reason and line == (first or [last])[0] else line)
+                first, *others = self.lines(event)
+                self.line(f"{first}  {self.style.dim(reason)}" if reason else first)
+                for line in others:
+                    self.line(line)
         if self.live:
             self.live.refresh()
 

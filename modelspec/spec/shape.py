@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from modelspec.errors import CODES, Diagnostic
 from modelspec.options import Options
+from modelspec.spec.phrases import called, example_of, kind_of
 from modelspec.spec.positions import Place, Positions
 from modelspec.spec.trace import Traced, field_of, keys_of, literals, members, tag_field, trace
 from modelspec.spec.words import closest
@@ -65,16 +66,6 @@ def problems(error: ValidationError, root: type[Options], document: Document) ->
 
 def _in_broken(place: Place, broken: frozenset[Place]) -> bool:
     return any(place[:length] in broken for length in range(len(place) + 1))
-
-
-def called(place: Place) -> str:
-    """A place in words: its last key, or the item of a list."""
-    if not place:
-        return "the spec"
-    if isinstance(place[-1], int):
-        around = next((str(part) for part in reversed(place[:-1]) if isinstance(part, str)), "")
-        return f"item {place[-1] + 1} of '{around}'"
-    return f"'{place[-1]}'"
 
 
 def _is_noise(one: _Found) -> bool:
@@ -135,7 +126,7 @@ class _Writer:
     def missing(self, parent: Place, absent: list[str], owner: type[Options] | None) -> Diagnostic:
         names = ", ".join(repr(name) for name in absent)
         where = f" in {called(parent)}" if parent else ""
-        example = ", ".join(f"{name}: {_example(owner, name)}" for name in absent)
+        example = ", ".join(f"{name}: {example_of(owner, name)}" for name in absent)
         return Diagnostic(
             "MS202",
             f"missing key{'s' if len(absent) > 1 else ''} {names}{where}",
@@ -262,7 +253,7 @@ class _Writer:
         bound = one.context[_LENGTHS[one.kind]]
         amount = f"{'at least' if 'short' in one.kind else 'at most'} {bound}"
         unit = "character" if one.kind.startswith("string") else "item"
-        example = _example(one.at.owner, str(one.at.place[-1])) if one.at.place else ""
+        example = example_of(one.at.owner, str(one.at.place[-1])) if one.at.place else ""
         return self.plain(
             "MS205",
             f"{name} must have {amount} {unit}{'' if bound == 1 else 's'}",
@@ -295,33 +286,3 @@ class _Writer:
         if span is None or place in self.positions.long:
             return ""
         return self.lines[span.line - 1][span.column - 1 : span.end_column - 1]
-
-
-def kind_of(value: Any) -> str:
-    """The type of a value, in words."""
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, int | float):
-        return "a number" if isinstance(value, int) else "a decimal number"
-    names: dict[type, str] = {str: "a string", dict: "a mapping", tuple: "a list"}
-    return names.get(type(value), "empty")
-
-
-def _example(owner: type[Options] | None, name: str) -> str:
-    """An example of a field's value, as YAML on one line."""
-    field = field_of(owner, name) if owner else None
-    if field is None:
-        return "..."
-    examples = field.examples or literals(field.annotation) or ["..."]
-    return in_flow(examples[0])
-
-
-def in_flow(value: Any) -> str:
-    """A value as YAML on one line."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {in_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(in_flow(item) for item in value) + "]"
-    if isinstance(value, str) and (not value or not value[0].isalpha() or any(c in value for c in ":#,[]{}'\"")):
-        return json.dumps(value, ensure_ascii=False)
-    return value if isinstance(value, str) else json.dumps(value)

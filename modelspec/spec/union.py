@@ -49,7 +49,7 @@ class OneOf:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: "GetJsonSchemaHandler") -> "JsonSchemaValue":
         """Left for `spec.schema` to put into its final form."""
         written = handler(schema)
-        alternatives = written["oneOf"] if "oneOf" in written else [written]
+        alternatives = written.get("oneOf", [written])
         choices = dict(zip(self.choices, alternatives, strict=True))
         return {"x-one-of": {"tag": self.tag, "choices": choices, "infer": self.infer_schemas()}}
 

@@ -65,7 +65,7 @@ def test_every_problem_at_once(here: Path) -> None:
     result = run("--format", "concise")
     assert result.exit_code == 2
     assert result.stdout.splitlines() == [
-        "model.yaml:3:10: MS204 'version' must be a string, not a number (quote it: \"1.0\")",
+        "model.yaml:3:10: MS204 'version' must be a string, not a decimal number (quote it: \"1.0\")",
         "model.yaml:7:25: MS201 unknown key 'precison' (did you mean 'precision'?)",
     ]
     assert result.stderr.endswith("model.yaml: 2 errors\n")

@@ -22,6 +22,9 @@ SHAPE = {"MS201", "MS202", "MS203", "MS204", "MS205", "MS305", "MS321"}
 BY_VALIDATORS = {"unknown-metric", "negative-drop", "requires"}
 """Cases whose codes could be of the shape, and are not."""
 
+READABLE = sorted(path.parent.name for path in CASES.glob("*/model.yaml") if not yaml.parse(path.read_bytes()).problems)
+"""Cases that an editor would check against the schema at all."""
+
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
@@ -82,13 +85,11 @@ def test_everything_in_the_registry_is_in_the_schema(schema: dict[str, Any]) -> 
         assert (name in schema["properties"]) == (stage.block is not False)
 
 
-@pytest.mark.parametrize("case", sorted(path.parent.name for path in CASES.glob("*/model.yaml")))
+@pytest.mark.parametrize("case", READABLE)
 def test_agrees_with_the_models(
     case: str, schema: dict[str, Any], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = yaml.parse((CASES / case / "model.yaml").read_bytes())
-    if document.problems:
-        pytest.skip("not YAML that an editor would check")
     monkeypatch.chdir(project)
     with pytest.raises(ModelspecError) as caught:
         load(Path("model.yaml"), text=(CASES / case / "model.yaml").read_bytes())
