@@ -47,7 +47,7 @@ def export(model: torch.nn.Module, inputs: dict[str, "np.ndarray[Any, Any]"], ex
         dimensions = {name: torch.export.Dim(name) for name in ("batch", "sequence")}
         shapes = tuple({axis: dimensions[dim] for axis, dim in axes[name].items()} for name in inputs)
         program = torch.onnx.export(
-            model, arguments, dynamo=True, opset_version=18, dynamic_shapes=shapes, external_data=False,
+            model, arguments, dynamo=True, opset_version=20, dynamic_shapes=shapes, external_data=False,
             input_names=list(inputs), output_names=[output], verbose=False,
         )  # fmt: skip
         assert program is not None

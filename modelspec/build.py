@@ -79,7 +79,7 @@ def prepare(asked: Asked) -> Prepared:
     stats = StatCache(store.root / "latest" / spec_id(loaded) / "stat.json")
     resolved = resolve(loaded, stats)
     whole = make(resolved)
-    check_packages(packages_needed(whole))
+    check_packages(packages_needed(whole, loaded.spec.source))
     known = list(whole.targets)
     for name in asked.targets:
         if name not in known:

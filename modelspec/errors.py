@@ -103,9 +103,9 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS516": (Exit.STAGE, "a metric cannot be computed"),
     "MS517": (Exit.STAGE, "user code failed"),
     "MS518": (Exit.STAGE, "an undeclared import"),
-    "MS519": (Exit.STAGE, "the task cannot be told from the data"),
     "MS520": (Exit.STAGE, "a worker exceeded its time"),
     "MS521": (Exit.STAGE, "the benchmark failed"),
+    "MS522": (Exit.STAGE, "convolutions need calibration data"),
     # warnings of stages
     "MS551": (Exit.OK, "dynamic quantization of convolutions is slow"),
     "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from modelspec import digest, registry, toolchain
 from modelspec.errors import fail
+from modelspec.framework import Framework
 from modelspec.options import Options
 from modelspec.resolve import Path_, Resolved, SourceFile
 from modelspec.stage import Determinism, Request, Stage
@@ -205,7 +206,8 @@ class _Planner:
             *(name for part in parts.values() for name in getattr(part, "packages", ())),
         }
         if uses_code:
-            names |= {"python", *self.resolved.loaded.spec.source.requires}
+            source = self.resolved.loaded.spec.source
+            names |= {"python", *source.packages, *source.requires}
         return {name: toolchain.version(name) or "" for name in sorted(names)}
 
     @staticmethod
@@ -239,14 +241,10 @@ def _labelled(actions: Mapping[str, Action]) -> dict[str, Action]:
     }
 
 
-def packages_needed(plan: Plan) -> dict[str, tuple[str, ...]]:
-    """The distributions the plan's actions use, by the extra that brings them (or `requires`)."""
+def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]:
+    """The distributions that the plan's actions use, by the extra that brings them; `requires` for the user's own."""
     needed: dict[str, set[str]] = {}
-    for action in plan.actions.values():
-        framework = action.parts.get("framework")
-        for name in action.packages:
-            by_framework = framework is not None and name in getattr(framework, "packages", ())
-            by_user = framework is not None and name in getattr(framework, "requires", ())
-            extra = "requires" if by_user else getattr(framework, "name", "onnx") if by_framework else "onnx"
-            needed.setdefault(extra, set()).add(name)
+    for name in {name for action in plan.actions.values() for name in action.packages}:
+        extra = "requires" if name in source.requires else source.name if name in source.packages else "onnx"
+        needed.setdefault(extra, set()).add(name)
     return {extra: tuple(sorted(names)) for extra, names in needed.items()}

@@ -11,6 +11,7 @@ import pytest
 from modelspec import registry
 from modelspec.cli import Commands
 from modelspec.errors import Exit
+from tests.test_examples import COMMON, TARGETS
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -117,6 +118,9 @@ def test_the_output_shown_is_of_this_example() -> None:
     for word in ("convert", "quantize", "compile", "evaluate", "benchmark", "cpu-int8", "cpu-fp32", "accuracy", "size"):
         assert word in shown
     assert "nothing to do" in block("second build")
+    files = {f"{target}/{file}" for target in TARGETS["digits"] for file in COMMON}
+    expected = sorted(f"dist/digits/1.0.0/{file}" for file in files | {"MODEL_CARD.md", "build.json", "checksums.txt"})
+    assert shown.partition("| sort\n")[2].splitlines() == expected
 
 
 if __name__ == "__main__":

@@ -202,9 +202,9 @@ def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnosti
         owners = (kind for kind, part in parts.items() if problem.path[0] in type(part).model_fields)
         path = (*action.origins[next(owners, "stage")], *problem.path)
     else:
-        kinds = [kind for kind in ("loader", "stage", "framework", "target") if kind in {"stage", *action.parts}]
-        written = (action.origins[kind] for kind in kinds if positions.has(action.origins[kind]))
-        path = next(written, action.origins[kinds[0]])
+        kinds = ("loader", "stage", "framework", "target")
+        places = [action.origins[k] for k in kinds if k in {"stage", "target", *action.parts} & set(action.origins)]
+        path = next((place for place in places if positions.has(place)), places[0])
     return problem.at(file=str(resolved.loaded.file), span=positions.value(path), path=path)
 
 

@@ -48,7 +48,7 @@ def kinds(graph: Survey) -> str:
 
 
 def choose(asked: Dynamic | Static | Auto, graph: Survey, *, has_data: bool) -> tuple[Dynamic | Static, str]:
-    """The method to use and why. Raises MS304 when convolutions lack calibration data."""
+    """The method to use and why. Raises MS522 when convolutions lack calibration data."""
     if not isinstance(asked, Auto):
         return asked, "asked for"
     if graph.is_transformer:
@@ -56,7 +56,7 @@ def choose(asked: Dynamic | Static | Auto, graph: Survey, *, has_data: bool) -> 
     if graph.convolutions:
         if not has_data or asked.data is None:
             raise fail(
-                "MS304",
+                "MS522",
                 "a graph of convolutions needs calibration data to become int8",
                 why="without them convolutions run as ConvInteger, several times slower than in float",
                 help="add quantize: {int8: {method: auto, data: calibration}} with a data set of inputs",

@@ -35,6 +35,7 @@ def quantize(
 
 
 def _dynamic(model: "ModelProto", method: Dynamic, excluded: list[str], target: Path) -> None:
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
@@ -45,17 +46,18 @@ def _dynamic(model: "ModelProto", method: Dynamic, excluded: list[str], target: 
         nodes_to_exclude=excluded,
         # Gather holds the embeddings: half of the weights of a small transformer.
         op_types_to_quantize=["MatMul", "Gemm", "Conv", "LSTM", "Attention", "Gather"],
-        extra_options={"MatMulConstBOnly": True},
+        extra_options={"MatMulConstBOnly": True, "DefaultTensorType": onnx.TensorProto.FLOAT},
     )
 
 
 def _static(model: "ModelProto", method: Static, graph: Survey, excluded: list[str], job: Job, target: Path) -> None:
+    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     ranges = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy,
               "percentile": CalibrationMethod.Percentile}  # fmt: skip
     # One batch at a time, its ranges merged at once: otherwise the tensors of all batches are held together.
-    options: dict[str, Any] = {"MatMulConstBOnly": True, "CalibStridedMinMax": 1}
+    options: dict[str, Any] = {"MatMulConstBOnly": True, "CalibStridedMinMax": 1, "DefaultTensorType": onnx.TensorProto.FLOAT}
     if method.ranges == "percentile":
         options["CalibPercentile"] = method.percentile
     quantize_static(
