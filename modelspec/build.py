@@ -7,14 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelspec import gates, publish
+from modelspec import gates, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.execute.events import Cached, Event, Failed, Finished
 from modelspec.execute.execute import Settings, execute
 from modelspec.gates import Figures, GateResult
 from modelspec.match import Match, State, match
 from modelspec.plan import Plan, make, packages_needed
-from modelspec.publish import Publication
+from modelspec.publication import Publication
 from modelspec.resolve import Resolved, check_packages, resolve, spec_id
 from modelspec.spec.load import load
 from modelspec.store.record import Record
@@ -158,12 +158,12 @@ def _publish(
     results = tuple(gates.check(resolved.loaded.spec, figures))
     if failed := [result for result in results if not result.passed]:
         raise ModelspecError(tuple(_gate_problem(result, resolved) for result in failed))
-    expected = publish.identity(resolved, plan, records)
+    expected = publication.identity(resolved, plan, records)
     current = not ran and publish.is_current(folder, expected, prepared.stats)
     replaced = False
     if not current:
-        publication = Publication(resolved, plan, records, figures, results, ran)
-        folder, replaced = publish.publish(publication, prepared.asked.output, store)
+        finished = Publication(resolved, plan, records, figures, results, ran)
+        folder, replaced = publish.publish(finished, prepared.asked.output, store)
     prepared.stats.save()
     return Outcome(
         prepared,
@@ -185,7 +185,7 @@ def _other_targets(prepared: Prepared, folder: Path) -> tuple[tuple[str, ...], t
     if not prepared.asked.targets:
         return (), ()
     try:
-        published = json.loads((folder / publish.BUILD).read_bytes())["metrics"]
+        published = json.loads((folder / publication.BUILD).read_bytes())["metrics"]
     except (OSError, ValueError, KeyError):
         return (), ()
     others = [label for label in published if label not in prepared.plan.targets]

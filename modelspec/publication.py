@@ -1,0 +1,163 @@
+"""What a build publishes: the files of each target, and what is written about them."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from modelspec import digest, toolchain
+from modelspec.errors import fail
+from modelspec.gates import Figures, GateResult, quantity
+from modelspec.plan import Plan
+from modelspec.resolve import Resolved
+from modelspec.spec.model import ModelSpec
+from modelspec.store.record import Record
+from modelspec.store.store import Store
+
+FORMAT = 1
+CHECKSUMS = "checksums.txt"
+BUILD = "build.json"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A finished build that has passed its gates."""
+
+    resolved: Resolved
+    plan: Plan
+    records: Mapping[str, Record]
+    figures: Mapping[str, Figures]
+    gates: tuple[GateResult, ...]
+    ran: frozenset[str]
+    """Ids of the actions that ran in this build; the others were cached."""
+
+
+def identity(resolved: Resolved, plan: Plan, records: Mapping[str, Record]) -> str:
+    """Changes whenever the published files would: with the results, and with what is only shown (card, gates)."""
+    spec = resolved.loaded.spec
+    evaluate = spec.blocks.get("evaluate")
+    return digest.of_json(
+        {
+            "format": FORMAT,
+            "modelspec": toolchain.own_version(),
+            "name": spec.name,
+            "version": spec.version,
+            "card": spec.card.model_dump(mode="json"),
+            "gates": [gate.model_dump(mode="json") for gate in evaluate.all_gates()] if evaluate else [],
+            "targets": {label: [records[id_].key for id_ in target.chain] for label, target in plan.targets.items()},
+        }
+    )
+
+
+def fill(draft: Path, publication: Publication, store: Store) -> None:
+    """Write every file of the publication into the empty folder `draft`, and make it durable."""
+    listed: list[tuple[str, str]] = []
+    plan, records = publication.plan, publication.records
+    for label, target in plan.targets.items():
+        for made, below in target.published:
+            for name, sha256 in records[made.action].slot(made.slot).items():
+                path = "/".join(filter(None, (label, below, name)))
+                if not store.take(sha256, draft / path):
+                    raise fail(
+                        "MS602",
+                        f"the cached {path} does not match its digest; it was dropped",
+                        help="build again: it will be made anew",
+                    )
+                (draft / path).chmod(0o644)
+                listed.append((sha256, path))
+        listed.append(_write(draft, f"{label}/metrics.json", _json(_metrics(publication.figures[label]))))
+    listed.append(_write(draft, "MODEL_CARD.md", _card(publication)))
+    sums = digest.sums(listed).encode()
+    _write(draft, CHECKSUMS, sums)
+    _write(draft, BUILD, _json(_build_record(publication, digest.of_bytes(sums))))
+    for written in (draft, *sorted(draft.rglob("*"))):
+        if written.is_dir():
+            written.chmod(0o755)
+        else:
+            with written.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _write(folder: Path, path: str, data: bytes) -> tuple[str, str]:
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    target.chmod(0o644)
+    return digest.of_bytes(data), path
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def _metrics(figures: Figures) -> dict[str, Any]:
+    values = {name: value for name, value in figures.metrics.items() if not _is_measured(name, figures)}
+    return {"formatVersion": FORMAT, "metrics": values, "source": figures.source, "stages": figures.details}
+
+
+def _is_measured(name: str, figures: Figures) -> bool:
+    return any(name in value.get("metrics", {}) for value in figures.measured.values())
+
+
+def _card(publication: Publication) -> bytes:
+    from modelspec.render import render
+
+    spec = publication.resolved.loaded.spec
+    targets = [
+        {"label": label, "target": next(t for t in spec.targets if t.label == label), **_metrics(figures)}
+        for label, figures in publication.figures.items()
+    ]
+    reproducible = [
+        gate for gate in publication.gates if not _is_measured(gate.metric, publication.figures[gate.target])
+    ]
+    return render(
+        "card/MODEL_CARD.md.j2",
+        filters={"figure": quantity},
+        spec=spec,
+        card=_card_rows(spec),
+        targets=targets,
+        gates=reproducible,
+    ).encode()
+
+
+def _card_rows(spec: ModelSpec) -> list[tuple[str, str]]:
+    """What the card block says, as (title, text), in its own order."""
+    written = spec.card.model_dump(mode="json", exclude_none=True)
+    rows = [(name, ", ".join(value) if isinstance(value, list) else value) for name, value in written.items()]
+    return [(name.replace("_", " ").capitalize(), text) for name, text in rows if text]
+
+
+def _build_record(publication: Publication, checksums: str) -> dict[str, Any]:
+    """build.json: everything about this build, times included."""
+    resolved, plan = publication.resolved, publication.plan
+    packages = {n: v for action in plan.actions.values() for n, v in action.packages.items()}
+    return {
+        "formatVersion": FORMAT,
+        "publication": identity(resolved, plan, publication.records),
+        "checksums": checksums,
+        "name": resolved.loaded.spec.name,
+        "version": resolved.loaded.spec.version,
+        "spec": digest.of_json(resolved.loaded.spec.model_dump(mode="json")),
+        "tools": {"modelspec": toolchain.own_version(), **packages},
+        "environment": toolchain.facts(["arch", "isa", "cpu", "cores"]),
+        "actions": [_action(publication, id_) for id_ in plan.actions],
+        "metrics": {label: figures.metrics for label, figures in publication.figures.items()},
+        "measured": {label: figures.measured for label, figures in publication.figures.items()},
+        "gates": [asdict(gate) for gate in publication.gates],
+    }
+
+
+def _action(publication: Publication, id_: str) -> dict[str, Any]:
+    action, record = publication.plan.actions[id_], publication.records[id_]
+    return {
+        "label": action.label,
+        "stage": action.stage.name,
+        "targets": list(action.targets),
+        "key": record.key,
+        "state": "ran" if id_ in publication.ran else "cached",
+        "seconds": record.seconds,
+        "determinism": record.determinism,
+        "outputs": [asdict(output) for output in record.outputs],
+    }
