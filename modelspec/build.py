@@ -49,6 +49,14 @@ class Prepared:
     """The part that was asked for."""
     matches: Mapping[str, Match]
 
+    def of_stage(self, stage: str) -> list[Match]:
+        """The matches of one stage, or of one action by its label. Raises MS325 when there is none."""
+        actions = self.plan.actions.values()
+        if found := [self.matches[a.id] for a in actions if stage in (a.stage.name, a.label)]:
+            return found
+        known = ", ".join(dict.fromkeys(action.stage.name for action in actions))
+        raise fail("MS325", f"--why: this spec has no stage {stage!r}", help=f"one of: {known}")
+
 
 @dataclass(frozen=True)
 class Outcome:

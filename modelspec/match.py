@@ -1,7 +1,7 @@
 """Plan + store -> what is cached, what must run, what waits to know; and the reason, from the records' pre-images."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -22,10 +22,14 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Reason:
-    """Why an action runs: one sentence, and the option that says so where it is one."""
+    """Why an action runs: one sentence, the option that says so where it is one, and the values before and after."""
 
     text: str
     path: Path_ | None = None
+    leaf: Path_ = ()
+    """The changed leaf of the key's pre-image."""
+    old: Any = None
+    new: Any = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def match_one(
     """Look one action up. `fresh` names stages whose records are not to be used."""
     inputs = input_files(action, records)
     if inputs is None:
-        return Match(action, State.WAITS, reasons=(Reason(_waits_for(action, records)),))
+        return Match(action, State.WAITS)
     preimage = action.preimage(inputs)
     key = digest.of_json(preimage)
     if action.stage.name not in fresh and (record := store.find(key)):
@@ -84,22 +88,12 @@ def match(plan: Plan, resolved: Resolved, store: Store, fresh: Collection[str] =
         matches[action.id] = found
         if found.record:
             records[action.id] = found.record
-    labels = {action.id: action.label for action in plan.actions.values()}
-    return {
-        id_: m
-        if m.state is not State.WAITS
-        else Match(m.action, State.WAITS, reasons=(Reason(_named(m.action, records, labels)),))
-        for id_, m in matches.items()
-    }
+    waiting = (found for found in matches.values() if found.state is State.WAITS)
+    return matches | {m.action.id: replace(m, reasons=(_waits_for(m.action, records, plan),)) for m in waiting}
 
 
-def _waits_for(action: Action, records: Mapping[str, Record]) -> str:
-    return f"waits for {len([a for a in action.needs if a not in records])} actions"
-
-
-def _named(action: Action, records: Mapping[str, Record], labels: Mapping[str, str]) -> str:
-    waiting = [labels[id_] for id_ in action.needs if id_ not in records]
-    return f"waits for {', '.join(waiting)}"
+def _waits_for(action: Action, records: Mapping[str, Record], plan: Plan) -> Reason:
+    return Reason(f"waits for {', '.join(plan.actions[id_].label for id_ in action.needs if id_ not in records)}")
 
 
 def _reasons(action: Action, preimage: Mapping[str, Any], key: str, latest: Record | None) -> tuple[Reason, ...]:
@@ -107,8 +101,7 @@ def _reasons(action: Action, preimage: Mapping[str, Any], key: str, latest: Reco
         return (Reason("not built before"),)
     if latest.key == key:
         return (Reason("its result is no longer in the cache"),)
-    changes = differences(latest.preimage, preimage)
-    return tuple(dict.fromkeys(explain_change(action, *change) for change in changes))
+    return tuple(explain_change(action, *change) for change in differences(latest.preimage, preimage))
 
 
 def differences(old: Any, new: Any, path: Path_ = ()) -> list[tuple[Path_, Any, Any]]:
@@ -126,29 +119,34 @@ def _by_name(value: Any) -> Any:
     return value
 
 
-def explain_change(action: Action, path: Path_, old: Any, new: Any) -> Reason:
+def explain_change(action: Action, leaf: Path_, old: Any, new: Any) -> Reason:
     """One changed leaf of a key pre-image in the user's words."""
-    match path:
+    text, path = _in_words(action, leaf, old, new)
+    return Reason(text, path, leaf, old, new)
+
+
+def _in_words(action: Action, leaf: Path_, old: Any, new: Any) -> tuple[str, Path_ | None]:
+    match leaf:
         case ("options", *rest):
             return _option_changed(action.origins["stage"], tuple(rest), old, new)
         case ("parts", str(kind), "options", *rest):
             return _option_changed(action.origins[kind], tuple(rest), old, new)
         case ("parts", str(kind), "revision"):
-            return Reason(f"modelspec handles this {kind} in another way")
+            return f"modelspec handles this {kind} in another way", None
         case ("revision",):
-            return Reason(f"modelspec does {action.stage.name} in another way")
+            return f"modelspec does {action.stage.name} in another way", None
         case ("inputs", str(name), *rest):
-            return Reason(_input_changed(action, name, "/".join(map(str, rest)), old, new))
+            return _input_changed(action, name, "/".join(map(str, rest)), old, new), None
         case ("packages", str(name)):
-            return Reason(f"{name} {old or 'absent'} -> {new or 'absent'}")
+            return f"{name} {old or 'absent'} -> {new or 'absent'}", None
         case ("facts", str(name)):
-            return Reason(f"another machine: {name} {old} -> {new}")
-    return Reason(f"{'.'.join(map(str, path))} changed")
+            return f"another machine: {name} {old} -> {new}", None
+    return f"{'.'.join(map(str, leaf))} changed", None
 
 
-def _option_changed(origin: Path_, rest: Path_, old: Any, new: Any) -> Reason:
+def _option_changed(origin: Path_, rest: Path_, old: Any, new: Any) -> tuple[str, Path_]:
     path = (*origin, *rest)
-    return Reason(f"{'.'.join(map(str, path))} {_short(old)} -> {_short(new)}", path)
+    return f"{'.'.join(map(str, path))} {_short(old)} -> {_short(new)}", path
 
 
 def _input_changed(action: Action, name: str, file: str, old: Any, new: Any) -> str:

@@ -13,6 +13,7 @@ from modelspec.errors import Exit
 @options.file_option
 @options.target_option
 @click.option("--until", metavar="STAGE", help="Plan up to this stage.")
+@click.option("--why", metavar="STAGE", help="Show the whole difference to the last record of this stage.")
 @click.option("--exit-code", is_flag=True, help=f"Exit with {Exit.WORK_TO_DO.value} when there is work to do.")
 @options.cache_option
 @options.format_option("human", "json")
@@ -21,6 +22,7 @@ def command(
     file: Path | None,
     targets: tuple[str, ...],
     until: str | None,
+    why: str | None,
     exit_code: bool,
     cache_dir: Path | None,
     format_: str,
@@ -32,7 +34,10 @@ def command(
     from modelspec.store.store import default_folder
 
     prepared = prepare(Asked(options.spec_file(file), cache_dir or default_folder(), targets=targets, until=until))
-    if format_ == "json":
+    if why is not None:
+        matches = prepared.of_stage(why)
+        click.echo(summary.why_json(matches) if format_ == "json" else summary.why_text(prepared, matches), nl=False)
+    elif format_ == "json":
         click.echo(summary.plan_json(prepared), nl=False)
     else:
         click.echo(summary.plan_text(prepared, Style(options.use_color(sys.stdout))), nl=False)

@@ -27,14 +27,15 @@ def bytes_shown(size: float) -> str:
 
 def reason_shown(reasons: tuple[Reason, ...], resolved: Resolved, limit: int = 2) -> str:
     """Why an action runs, with the line of the option that changed."""
-    shown = []
-    for reason in reasons[:limit]:
+    shown: list[str] = []
+    for reason in reasons:
         place = ""
         if reason.path is not None and (line := resolved.line(reason.path)):
             place = f" ({resolved.loaded.file.name}:{line})"
-        shown.append(reason.text + place)
-    more = len(reasons) - limit
-    return "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
+        if reason.text + place not in shown:
+            shown.append(reason.text + place)
+    more = len(shown) - limit
+    return "; ".join(shown[:limit]) + (f"; and {more} more" if more > 0 else "")
 
 
 class Progress(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 from modelspec import gates
 from modelspec.build import Outcome, Prepared
 from modelspec.gates import GateResult
-from modelspec.match import Match, State
+from modelspec.match import Match, Reason, State
 from modelspec.report.progress import reason_shown, relative
 from modelspec.report.style import Style
 
@@ -91,6 +91,41 @@ def _match_json(match: Match) -> dict[str, Any]:
         "determinism": match.action.determinism.value,
         "reasons": [{"text": reason.text, "path": reason.path} for reason in match.reasons],
     }
+
+
+def why_text(prepared: Prepared, matches: list[Match]) -> str:
+    """The whole difference between now and the last record of each action, changed leaves only."""
+    lines: list[str] = []
+    for match in matches:
+        lines.append(f"{match.action.label}  {match.state}")
+        lines += [f"  {_change(reason, prepared)}" for reason in match.reasons]
+        if match.state is State.CACHED:
+            lines.append("  nothing that can change its result has changed")
+    return "\n".join(lines) + "\n"
+
+
+def _change(reason: Reason, prepared: Prepared) -> str:
+    """One leaf, the values in full."""
+    words = reason_shown((reason,), prepared.resolved)
+    if not reason.leaf:
+        return words
+    old, new = (json.dumps(value, ensure_ascii=False) for value in (reason.old, reason.new))
+    return f"{words}\n    - {old}\n    + {new}"
+
+
+def why_json(matches: list[Match]) -> str:
+    """The same for machines."""
+    value = {
+        "formatVersion": 1,
+        "actions": [
+            {
+                **_match_json(match),
+                "changes": [{"leaf": r.leaf, "old": r.old, "new": r.new} for r in match.reasons if r.leaf],
+            }
+            for match in matches
+        ],
+    }
+    return json.dumps(value, indent=2) + "\n"
 
 
 def has_work(prepared: Prepared) -> bool:

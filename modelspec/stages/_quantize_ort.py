@@ -57,7 +57,11 @@ def _static(model: "ModelProto", method: Static, graph: Survey, excluded: list[s
     ranges = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy,
               "percentile": CalibrationMethod.Percentile}  # fmt: skip
     # One batch at a time, its ranges merged at once: otherwise the tensors of all batches are held together.
-    options: dict[str, Any] = {"MatMulConstBOnly": True, "CalibStridedMinMax": 1, "DefaultTensorType": onnx.TensorProto.FLOAT}
+    options: dict[str, Any] = {
+        "MatMulConstBOnly": True,
+        "CalibStridedMinMax": 1,
+        "DefaultTensorType": onnx.TensorProto.FLOAT,
+    }
     if method.ranges == "percentile":
         options["CalibPercentile"] = method.percentile
     quantize_static(
