@@ -135,15 +135,18 @@ def _samples(
     if job.has("sample"):
         inputs, _ = read_inputs(job.input("sample"), signature)
         return inputs, framework.run(source, signature, inputs)
-    reason = ""
+    first: ModelspecError | None = None
     for made in candidates(signature):
         try:
             return made, framework.run(source, signature, made)
         except ModelspecError as error:
-            reason = str(error)
+            first = first or error
+    assert first is not None, "there is always something to try"
+    if first.diagnostics[0].code != "MS513":
+        raise first
     raise fail(
         "MS514",
-        f"the source refuses every generated input: {reason}",
+        f"the source refuses every generated input: {first.diagnostics[0].message}",
         help="give a range in the signature, or a data set that evaluate reads",
     )
 
