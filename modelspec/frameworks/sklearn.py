@@ -104,6 +104,9 @@ class Sklearn(Framework):
         import numpy as np
 
         (x,) = inputs.values()
+        if x.dtype.kind == "f":
+            # In the precision that estimators are fitted in: some of them refuse any other.
+            x = x.astype(np.float64)
         answers = [np.asarray(getattr(model, method)(x)) for method in _methods(model)]
         return dict(zip(_output_names(model), (_plain(answer) for answer in answers), strict=True))
 
@@ -125,7 +128,10 @@ class Sklearn(Framework):
                 help="leave convert.opset out",
                 path=("opset",),
             )
-        for value, name in zip(proto.graph.output, _output_names(model), strict=True):
+        names = _output_names(model)
+        # A clusterer's ONNX form also gives distances, which the reference does not.
+        del proto.graph.output[len(names) :]
+        for value, name in zip(proto.graph.output, names, strict=True):
             _rename(proto, value.name, name)
         onnx_model.write(proto, target)
 
@@ -139,7 +145,9 @@ def _methods(model: Any) -> list[str]:
 
     if is_classifier(model):
         return ["predict", "predict_proba"] if hasattr(model, "predict_proba") else ["predict", "decision_function"]
-    return ["predict"] if hasattr(model, "predict") else ["transform"]
+    if method := next((name for name in ("predict", "transform") if hasattr(model, name)), None):
+        return [method]
+    raise fail("MS504", f"the {type(model).__name__} can neither predict nor transform", path=("artifact",))
 
 
 def _output_names(model: Any) -> list[str]:
@@ -174,7 +182,6 @@ def _converted(model: Any, signature: Signature, opset: int) -> Any:
             path=("inputs", name),
         )
     types = [(name, kinds[tensor.dtype]([None, model.n_features_in_]))]
-    classifier = {"options": {id(model): {"zipmap": False}}} if "probabilities" in _output_names(model) else {}
     refusals = (
         exceptions.MissingShapeCalculator, exceptions.MissingConverter, RuntimeError, NotImplementedError, ValueError,
         TypeError, AttributeError, NameError, KeyError, IndexError,
@@ -183,7 +190,11 @@ def _converted(model: Any, signature: Signature, opset: int) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return skl2onnx.convert_sklearn(
-                model, name="model", initial_types=types, target_opset={"": opset, "ai.onnx.ml": 3}, **classifier
+                model,
+                name="model",
+                initial_types=types,
+                target_opset={"": opset, "ai.onnx.ml": 3},
+                options=_options(model),
             )
     except refusals as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -193,6 +204,16 @@ def _converted(model: Any, signature: Signature, opset: int) -> Any:
             help="use an estimator that skl2onnx supports",
             path=("artifact",),
         ) from error
+
+
+def _options(model: Any) -> dict[int, dict[str, bool]] | None:
+    """Arrays instead of a list of dictionaries; scores as they are where there are no probabilities."""
+    if "probabilities" in _output_names(model):
+        return {id(model): {"zipmap": False}}
+    if "scores" in _output_names(model):
+        last = model.steps[-1][1] if hasattr(model, "steps") else model
+        return {id(last): {"raw_scores": True}}
+    return None
 
 
 def _rename(proto: Any, old: str, new: str) -> None:
