@@ -109,7 +109,9 @@ def test_what_is_not_fitted_is_told(save: Save, run_stage: Any) -> None:
 def test_an_estimator_that_cannot_answer_or_be_converted_is_told(save: Save, run_stage: Any) -> None:
     model: Any = LocalOutlierFactor().fit(WINE[0])
     assert refused(run_stage, save(model)).message == "the LocalOutlierFactor can neither predict nor transform"
-    model = ClassifierChain(LogisticRegression()).fit(StandardScaler().fit_transform(CANCER[0]), np.stack([CANCER[1], 1 - CANCER[1]], axis=1))
+    model = ClassifierChain(LogisticRegression()).fit(
+        StandardScaler().fit_transform(CANCER[0]), np.stack([CANCER[1], 1 - CANCER[1]], axis=1)
+    )
     assert refused(run_stage, save(model)).code == "MS505"
 
 
