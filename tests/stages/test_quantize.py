@@ -1,0 +1,178 @@
+"""Quantization: the method fits the graph, what hurts is said, what does nothing is refused."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from modelspec.errors import ModelspecError
+from modelspec.formats import npz
+from modelspec.formats.onnx_session import open_session
+from modelspec.quantization import Auto, Dynamic, Static
+from modelspec.stage import Job
+from modelspec.stages.quantize import Quantize
+from tests.stages import graphs
+
+SHAPES = {"mlp": (40, 32), "conv": (40, 1, 8, 8), "attention": (40, 5, 16), "elementwise": (40, 4)}
+
+
+def run(run_stage: Any, tmp_path: Path, graph: str, method: Any, calibration: bool = False) -> Job:
+    made = graphs.made_of(getattr(graphs, graph)(tmp_path), tmp_path / "made", SHAPES[graph])
+    inputs = {"model": made["model"]}
+    if calibration:
+        x = np.random.default_rng(2).normal(size=SHAPES[graph]).astype(np.float32)
+        inputs |= {"signature": made["signature"], "data": graphs.data(tmp_path / "data", x=x)}
+    job: Job = run_stage(Quantize(method=method), inputs)
+    return job
+
+
+def cosine(job: Job, tmp_path: Path) -> float:
+    inputs = npz.read(tmp_path / "made" / "samples" / "inputs.npz")
+    expected = next(iter(npz.read(tmp_path / "made" / "samples" / "outputs.npz").values())).ravel()
+    found = next(iter(open_session(job.output("model") / "model.onnx").run(inputs).values())).ravel()
+    return float(expected @ found / np.linalg.norm(expected) / np.linalg.norm(found))
+
+
+def said(job: Job) -> dict[str, Any]:
+    return dict(json.loads((job.output("metrics") / "quantize.json").read_text()))
+
+
+def static(**options: Any) -> Static:
+    return Static(method="static", data="calibration", **options)
+
+
+DYNAMIC = Dynamic(method="dynamic")
+
+
+@pytest.mark.parametrize(("graph", "method", "calibration", "operation"), [
+    ("mlp", DYNAMIC, False, "MatMulInteger"),
+    ("mlp", Dynamic(method="dynamic", per_channel=False), False, "MatMulInteger"),
+    ("mlp", static(), True, "MatMul"),
+    ("conv", static(), True, "Conv"),
+    ("conv", static(per_channel=False), True, "Conv"),
+    ("conv", static(ranges="entropy"), True, "Conv"),
+    ("conv", static(ranges="percentile", percentile=99.9), True, "Conv"),
+    ("conv", static(activations="int8"), True, "Conv"),
+    ("attention", DYNAMIC, False, "MatMulInteger"),
+])  # fmt: skip
+def test_a_method_makes_integers_and_keeps_the_answers(
+    run_stage: Any, tmp_path: Path, graph: str, method: Any, calibration: bool, operation: str
+) -> None:
+    job = run(run_stage, tmp_path, graph, method, calibration)
+    assert said(job)["quantized"][operation] >= 1
+    assert said(job)["reason"] == "asked for"
+    assert cosine(job, tmp_path) > 0.98
+    model = onnx.load(job.output("model") / "model.onnx")
+    kinds = {t.data_type for t in model.graph.initializer if len(t.dims) >= 2}
+    assert kinds == {onnx.TensorProto.INT8}
+
+
+@pytest.mark.parametrize(("graph", "calibration", "method", "reason"), [
+    ("attention", False, "dynamic", "a transformer"),
+    ("conv", True, "static", "convolutions"),
+    ("mlp", False, "dynamic", "matrix products"),
+])  # fmt: skip
+def test_auto_chooses_by_the_graph_and_says_why(
+    run_stage: Any, tmp_path: Path, graph: str, calibration: bool, method: str, reason: str
+) -> None:
+    job = run(run_stage, tmp_path, graph, Auto(data="calibration" if calibration else None), calibration)
+    assert said(job)["method"] == method
+    assert said(job)["reason"].startswith(reason)
+    assert not [w for w in job.warnings if w.code != "MS553"]
+
+
+def refused(*arguments: Any, **options: Any) -> Any:
+    with pytest.raises(ModelspecError) as caught:
+        run(*arguments, **options)
+    return caught.value.diagnostics
+
+
+def test_auto_needs_data_for_convolutions(run_stage: Any, tmp_path: Path) -> None:
+    (problem,) = refused(run_stage, tmp_path, "conv", Auto())
+    assert problem.code == "MS522"
+    assert "data: calibration" in problem.help
+
+
+@pytest.mark.parametrize(("method", "calibration"), [(DYNAMIC, False), (Auto(), False)])
+def test_a_graph_with_nothing_to_quantize_is_refused(
+    run_stage: Any, tmp_path: Path, method: Any, calibration: bool
+) -> None:
+    (problem,) = refused(run_stage, tmp_path, "elementwise", method, calibration)
+    assert problem.code == "MS510"
+
+
+def test_a_tree_is_refused(run_stage: Any, tmp_path: Path) -> None:
+    import skl2onnx
+    from sklearn.datasets import load_wine
+    from sklearn.tree import DecisionTreeClassifier
+
+    x, y = load_wine(return_X_y=True)
+    tree = DecisionTreeClassifier(max_depth=3, random_state=0).fit(x, y)
+    types = [("x", skl2onnx.common.data_types.FloatTensorType([None, 13]))]
+    model = skl2onnx.convert_sklearn(
+        tree, initial_types=types, options={"zipmap": False}, target_opset={"": 17, "ai.onnx.ml": 3}
+    )
+    (tmp_path / "model").mkdir()
+    onnx.save(model, tmp_path / "model" / "model.onnx")
+    with pytest.raises(ModelspecError) as caught:
+        run_stage(Quantize(), {"model": tmp_path / "model"})
+    assert caught.value.diagnostics[0].code == "MS510"
+
+
+def test_what_hurts_is_said(run_stage: Any, tmp_path: Path) -> None:
+    job = run(run_stage, tmp_path / "a", "conv", DYNAMIC)
+    assert "MS551" in [w.code for w in job.warnings]
+    job = run(run_stage, tmp_path / "b", "attention", static(), calibration=True)
+    assert "MS552" in [w.code for w in job.warnings]
+    assert set(said(job)["quantized"]) == {"MatMul"}
+
+
+def test_excluded_nodes_stay_in_float(run_stage: Any, tmp_path: Path) -> None:
+    job = run(run_stage, tmp_path, "mlp", Dynamic(method="dynamic", exclude=("sec*",)))
+    assert said(job)["quantized"] == {"MatMulInteger": 1}
+    operations = [node.op_type for node in onnx.load(job.output("model") / "model.onnx").graph.node]
+    assert "MatMul" in operations
+
+
+def test_unknown_nodes_are_told_all_at_once(run_stage: Any, tmp_path: Path) -> None:
+    problems = refused(run_stage, tmp_path, "mlp", Dynamic(method="dynamic", exclude=("frist", "second", "nope")))
+    assert [(p.code, p.path) for p in problems] == [("MS512", ("exclude", 0)), ("MS512", ("exclude", 2))]
+    assert problems[0].help == "did you mean 'first'?"
+
+
+def test_a_ragged_last_batch_is_no_trouble(run_stage: Any, tmp_path: Path) -> None:
+    made = graphs.made_of(graphs.conv(tmp_path), tmp_path / "made", (5, 1, 8, 8))
+    for index, rows in enumerate((3, 8, 21)):
+        x = np.random.default_rng(2).normal(size=(rows, 1, 8, 8)).astype(np.float32)
+        data = graphs.data(tmp_path / f"data-{index}", x=x)
+        run_stage(Quantize(method=static(ranges="entropy")), {**made, "data": data})
+
+
+SCRIPT = """
+import sys; from pathlib import Path
+from modelspec.stage import Job
+from modelspec.stages.quantize import Quantize
+from modelspec.quantization import Static
+Quantize(method=Static(method="static", data="d")).run(Job(Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.slow
+def test_the_bytes_depend_on_neither_process_seed_nor_threads(tmp_path: Path) -> None:
+    made = []
+    for seed in ("1", "2"):
+        root = tmp_path / seed
+        inputs = graphs.made_of(graphs.conv(root / "in"), root / "made", (9, 1, 8, 8))
+        (root / "made" / "signature").rename(root / "in" / "signature")
+        x = np.random.default_rng(2).normal(size=(32, 1, 8, 8)).astype(np.float32)
+        graphs.data(root / "in" / "data", x=x)
+        environment = {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": seed, "PATH": ""}
+        subprocess.run([sys.executable, "-c", SCRIPT, str(root)], check=True, env=environment, capture_output=True)
+        made.append((root / "out" / "model" / "model.onnx").read_bytes())
+        assert inputs
+    assert made[0] == made[1]
