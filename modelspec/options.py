@@ -35,7 +35,7 @@ class Options(BaseModel):
 def refuse(code: str, message: str, help: str = "") -> PydanticCustomError:
     """The error a validator raises; `spec` turns it into the diagnostic `code` at the value's position."""
     escaped = message.replace("{", "{{").replace("}", "}}")
-    return PydanticCustomError(code, escaped, {"help": help})  # type: ignore[arg-type]
+    return PydanticCustomError(code, escaped, {"help": help})
 
 
 def _project_path(value: str) -> str:
@@ -59,7 +59,8 @@ ProjectPath = Annotated[str, AfterValidator(_project_path)]
 _ENTRYPOINT = re.compile(r"^(?P<file>[^:]+\.py):(?P<callable>[A-Za-z_][A-Za-z0-9_]*)$")
 
 
-def _entrypoint(value: str) -> str:
+def check_entrypoint(value: str) -> str:
+    """The value, if it is `file.py:callable`; else MS212."""
     match = _ENTRYPOINT.match(value)
     if not match:
         raise refuse("MS212", f"{value!r} is not of the form file.py:callable", "for example: model.py:build")
@@ -67,7 +68,7 @@ def _entrypoint(value: str) -> str:
     return value
 
 
-Entrypoint = Annotated[str, AfterValidator(_entrypoint)]
+Entrypoint = Annotated[str, AfterValidator(check_entrypoint)]
 """`file.py:callable`: the one spelling for user code."""
 
 _SIZES = {

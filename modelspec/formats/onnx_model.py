@@ -156,6 +156,8 @@ def write(model: "ModelProto", path: Path, *, external_bytes: int = EXTERNAL_BYT
             model, str(path), save_as_external_data=True, all_tensors_to_one_file=True,
             location=f"{path.name}.data", size_threshold=1024, convert_attribute=False,
         )  # fmt: skip
+        # Saving took the weights out of the caller's model: put them back.
+        onnx.load_external_data_for_model(model, str(path.parent))
         model = onnx.ModelProto()
         model.ParseFromString(path.read_bytes())
     path.write_bytes(model.SerializeToString(deterministic=True))
@@ -197,7 +199,7 @@ def _tensor_spec(value: "ValueInfoProto", side: str) -> TensorSpec:
     for index, dimension in enumerate(tensor.shape.dim):
         symbol = dimension.dim_param if dimension.HasField("dim_param") else ""
         shape.append(dimension.dim_value if dimension.HasField("dim_value") else _axis(symbol, value.name, index))
-    return TensorSpec(dtype=name, shape=tuple(shape))
+    return TensorSpec.model_validate({"dtype": name, "shape": tuple(shape)})
 
 
 _DTYPES = {

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelspec.errors import fail
@@ -122,8 +123,11 @@ def _by_argument(module: Any, shapes: tuple[Any, ...]) -> Any:
 def _torchscript(
     module: Any, arguments: tuple[Any, ...], signature: Signature, outputs: list[str], opset: int
 ) -> "ModelProto":
-    import onnx
+    from tempfile import TemporaryDirectory
+
     import torch
+
+    from modelspec.formats import onnx_model
 
     axes = {
         name: {index: axis for index, axis in enumerate(tensor.shape) if isinstance(axis, str)}
@@ -131,14 +135,13 @@ def _torchscript(
     }
     for placeholder, tensor in zip(outputs, signature.outputs.values(), strict=False):
         axes[placeholder] = {index: axis for index, axis in enumerate(tensor.shape) if isinstance(axis, str)}
-    buffer = io.BytesIO()
-    torch.onnx.export(
-        module, arguments, buffer, dynamo=False, input_names=list(signature.inputs), output_names=outputs,
-        dynamic_axes=axes, opset_version=opset,
-    )  # fmt: skip
-    model = onnx.ModelProto()
-    model.ParseFromString(buffer.getvalue())
-    return model
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        torch.onnx.export(
+            module, arguments, path, dynamo=False, input_names=list(signature.inputs), output_names=outputs,
+            dynamic_axes=axes, opset_version=opset,
+        )  # fmt: skip
+        return onnx_model.read(path)
 
 
 def _name_axes(model: "ModelProto", signature: Signature) -> None:
@@ -167,8 +170,10 @@ def _rename(model: "ModelProto", outputs: Mapping[str, str]) -> None:
     for node in graph.node:
         _replace(node.input, changed)
         _replace(node.output, changed)
-    for value in (*graph.output, *graph.value_info, *graph.initializer):
+    for value in (*graph.output, *graph.value_info):
         value.name = changed.get(value.name, value.name)
+    for weight in graph.initializer:
+        weight.name = changed.get(weight.name, weight.name)
 
 
 def _replace(names: Any, changed: Mapping[str, str]) -> None:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
+CLASSES = "label"
+"""The output of a classifier that names the class itself."""
+
 PREFERRED = ("probabilities", "logits", "scores", "prediction")
 """Names of outputs that say what they are, best first."""
 
@@ -55,25 +58,33 @@ def judged_output(outputs: "Mapping[str, Array]", asked: str | None, task: str) 
     )
 
 
-def metric(name: str, labels: "Array | None", found: "Array", source: "Array") -> float | None:
-    """One named metric; None where it has no value. Raises MS516 when the answers do not fit the metric."""
-    import warnings
-
+def metric(
+    name: str, labels: "Array | None", found: "Mapping[str, Array]", source: "Mapping[str, Array]", judged: str
+) -> float | None:
+    """One named metric of the output `judged`; None where it has no value. Raises MS516 when it does not fit."""
     import numpy as np
 
     if name == "agreement":
-        return _agreement(found, source)
+        return _agreement(found[judged], source[judged])
     if name.startswith("cosine"):
-        cosines = _cosines(found, source)
+        cosines = _cosines(found[judged], source[judged])
         return float(cosines.mean() if name == "cosine_mean" else cosines.min())
     assert labels is not None, "the rules of the spec ask for labels"
-    if found.dtype.kind == "f" and not np.isfinite(found).all():
+    # Only the classifier itself knows which class a column of its probabilities stands for.
+    answers = found[CLASSES if name in _FROM_CLASSES and judged == "probabilities" and CLASSES in found else judged]
+    if answers.dtype.kind == "f" and not np.isfinite(answers).all():
         return None
+    return _scored(name, labels, answers)
+
+
+def _scored(name: str, labels: "Array", answers: "Array") -> float:
+    import warnings
+
     with warnings.catch_warnings():
         # A class that is never predicted is a fact about the model, and the score says it.
         warnings.simplefilter("ignore")
         try:
-            return _with_labels(name, labels, found)
+            return _with_labels(name, labels, answers)
         except ValueError as error:
             reason = str(error).strip().splitlines()[0]
             raise fail(
@@ -95,11 +106,26 @@ def _with_labels(name: str, labels: "Array", found: "Array") -> float:
         function, options = _FROM_CLASSES[name]
         return float(getattr(functions, function)(*_same_kind(labels, classes(found)), **options))
     scores = _probabilities(found)
+    places = _places(labels, scores.shape[1])
+    columns = list(range(scores.shape[1]))
     if name == "log_loss":
-        return float(functions.log_loss(labels, scores, labels=list(range(scores.shape[1]))))
-    if scores.shape[1] == 2:
-        return float(functions.roc_auc_score(labels, scores[:, 1]))
-    return float(functions.roc_auc_score(labels, scores, multi_class="ovr", labels=list(range(scores.shape[1]))))
+        return float(functions.log_loss(places, scores, labels=columns))
+    if len(columns) == 2:
+        return float(functions.roc_auc_score(places, scores[:, 1]))
+    return float(functions.roc_auc_score(places, scores, multi_class="ovr", labels=columns))
+
+
+def _places(labels: "Array", columns: int) -> "Array":
+    """The column of each label: the label itself where it is one, else its place among the sorted labels."""
+    import numpy as np
+
+    labels = labels.reshape(-1)
+    if labels.dtype.kind in "iub" and labels.min() >= 0 and labels.max() < columns:
+        return labels.astype(np.int64)
+    names, places = np.unique(labels, return_inverse=True)
+    if len(names) != columns:
+        raise ValueError(f"the labels have {len(names)} values, and the model {columns} classes")
+    return places
 
 
 def classes(found: "Array") -> "Array":
@@ -113,7 +139,8 @@ def classes(found: "Array") -> "Array":
     if scores.shape[1] == 1:
         threshold = 0.5 if ((scores >= 0) & (scores <= 1)).all() else 0.0
         return (scores[:, 0] > threshold).astype(np.int64)
-    return scores.argmax(axis=1)
+    best: Array = scores.argmax(axis=1)
+    return best
 
 
 def _same_kind(labels: "Array", answers: "Array") -> "tuple[Array, Array]":
@@ -132,9 +159,11 @@ def _probabilities(found: "Array") -> "Array":
         probability = scores if ((scores >= 0) & (scores <= 1)).all() else 1 / (1 + np.exp(-scores))
         return np.hstack([1 - probability, probability])
     if (scores >= 0).all() and np.allclose(scores.sum(axis=1), 1, atol=1e-3):
-        return scores / scores.sum(axis=1, keepdims=True)
-    shifted = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+        weights = scores
+    else:
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares: Array = weights / weights.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _cosines(found: "Array", source: "Array") -> "Array":
@@ -144,7 +173,8 @@ def _cosines(found: "Array", source: "Array") -> "Array":
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     same = (a == b).all(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(same, 1.0, (a * b).sum(axis=1) / lengths)
+        cosines: Array = np.where(same, 1.0, (a * b).sum(axis=1) / lengths)
+    return cosines
 
 
 def _agreement(found: "Array", source: "Array") -> float:

@@ -28,18 +28,18 @@ def quantize(
 
     with _refusals(), _quiet():
         if isinstance(method, Dynamic):
-            _dynamic(model, method, excluded, target)
+            _dynamic(job.input("model") / "model.onnx", method, excluded, target)
         else:
             _static(model, method, graph, excluded, job, target)
     return onnx_model.read(target)
 
 
-def _dynamic(model: "ModelProto", method: Dynamic, excluded: list[str], target: Path) -> None:
+def _dynamic(source: Path, method: Dynamic, excluded: list[str], target: Path) -> None:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(
-        _prepared(model, target.parent.parent / "prepared"),
+        source,
         target,
         per_channel=method.per_channel,
         weight_type=QuantType.QInt8,

@@ -2,28 +2,31 @@
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
 from modelspec.metric import DEFAULT_MAX_DROP, DEFAULT_METRIC, METRICS, Direction, Gate, Task
-from modelspec.options import Entrypoint
+from modelspec.options import check_entrypoint
 from modelspec.stage import Determinism, Job, Request, Stage
 from modelspec.stages import _metrics as compute
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Array = NDArray[Any]
+    Arrays = Mapping[str, Array]
+
 BATCH = 64
 """Samples at once: bounds the memory, whatever the size of the set."""
 
 
 def _entrypoint_or_name(value: str) -> str:
-    return _ENTRYPOINT(value) if ":" in value else value
+    return check_entrypoint(value) if ":" in value else value
 
 
-_ENTRYPOINT: Callable[[str], str] = Entrypoint.__metadata__[0].func
 MetricName = Annotated[str, AfterValidator(_entrypoint_or_name)]
 
 
@@ -121,26 +124,27 @@ class Evaluate(Stage):
         task = self.told_task()
         assert task is not None, "the rules of the spec refuse an evaluation without a task"
         judged = compute.judged_output(found, self.output, task)
-        metrics: dict[str, float | None] = {}
-        of_source: dict[str, float | None] = {}
-        for name in self.measured():
-            short = name.rpartition(":")[2]
-            metrics[short] = self._value(job, name, labels, found, source, judged)
-            of_source[short] = self._value(job, name, labels, source, source, judged)
-        value = {"task": task, "samples": len(found[judged]), "metrics": metrics, "source": of_source}
+        code = job.input("code")
+        value = {
+            "task": task,
+            "samples": len(found[judged]),
+            "metrics": {_short(n): _value(n, code, labels, found, source, judged) for n in self.measured()},
+            "source": {_short(n): _value(n, code, labels, source, source, judged) for n in self.measured()},
+        }
         (job.output("metrics") / "evaluate.json").write_text(json.dumps(value, indent=2) + "\n")
 
-    def _value(
-        self,
-        job: Job,
-        name: str,
-        labels: "NDArray[Any] | None",
-        outputs: "dict[str, NDArray[Any]]",
-        source: "dict[str, NDArray[Any]]",
-        judged: str,
-    ) -> float | None:
-        if ":" in name:
-            value = compute.user_metric(name, job.input("code"), labels, outputs)
-        else:
-            value = compute.metric(name, labels, outputs[judged], source[judged])
-        return None if value is None or not math.isfinite(value) else float(value)
+
+def _short(metric: str) -> str:
+    """The name under which a metric is reported: of user code, the callable's."""
+    return metric.rpartition(":")[2]
+
+
+def _value(
+    name: str, code: Path, labels: "Array | None", found: "Arrays", source: "Arrays", judged: str
+) -> float | None:
+    """One metric; None where it is not a number."""
+    if ":" in name:
+        value: float | None = compute.user_metric(name, code, labels, found)
+    else:
+        value = compute.metric(name, labels, found, source, judged)
+    return value if value is not None and math.isfinite(value) else None
