@@ -138,7 +138,8 @@ def test_several_outputs_and_names_that_clash_inside(source: Source, run_stage: 
 
 
 def test_params_reach_the_entrypoint_and_weights_are_strict(source: Source, run_stage: Any, tmp_path: Path) -> None:
-    exec(CODE, namespace := {})
+    namespace: dict[str, Any] = {}
+    exec(CODE, namespace)
     folder = tmp_path / "weights"
     folder.mkdir()
     state = namespace["cnn"](width=4).state_dict()
@@ -168,7 +169,8 @@ class Canary:
 
 
 def test_a_state_dict_loads_and_one_with_code_is_refused_unread(source: Source, run_stage: Any, tmp_path: Path) -> None:
-    exec(CODE, namespace := {})
+    namespace: dict[str, Any] = {}
+    exec(CODE, namespace)
     folder = tmp_path / "weights"
     folder.mkdir()
     torch.save(namespace["cnn"]().state_dict(), folder / "w.pt")

@@ -25,7 +25,12 @@ def late(monkeypatch: pytest.MonkeyPatch) -> None:
 def count_hashes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     hashed: list[Path] = []
     original = digest.of_file
-    monkeypatch.setattr(digest, "of_file", lambda path: (hashed.append(path), original(path))[1])
+
+    def counting(path: Path) -> str:
+        hashed.append(path)
+        return original(path)
+
+    monkeypatch.setattr(digest, "of_file", counting)
     return hashed
 
 
