@@ -42,7 +42,7 @@ class explained:  # noqa: N801 - reads as a sentence: `with explained(folder):`
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, Exception) or isinstance(error, ModelspecError):
+        if not isinstance(error, Exception) or isinstance(error, ModelspecError | MemoryError):
             return
         place = _place(error, self.folder)
         if place is None:

@@ -32,8 +32,18 @@ def guarded(call: Any) -> Any:
     try:
         return call()
     except (*kinds, RuntimeError, ValueError) as error:
-        lines = str(error).strip().splitlines() or ["no reason given"]
-        raise fail("MS513", f"ONNX Runtime refuses the model: {lines[0]}") from error
+        raise fail("MS513", f"ONNX Runtime refuses the model: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line of a refusal, without its status, the source file it comes from, and the path of the model."""
+    import re
+
+    line = (str(error).strip().splitlines() or ["no reason given"])[0]
+    line = re.sub(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", line)
+    line = re.sub(r"Load model from \S+ failed:\s*", "", line)
+    line = re.sub(r"/\S+\.(cc|h|cpp|hpp):\d+ (\S+ )*?(?=[A-Z])", "", line)
+    return line.strip() or "no reason given"
 
 
 _REFUSALS = (

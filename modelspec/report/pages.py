@@ -26,14 +26,18 @@ class Page:
     code: str
     text: str
 
+    def examples(self, heading: str) -> list[Example]:
+        """The blocks under `## <heading>`, which is `Fails` or `Fixed`: model.yaml, commands, other files by name."""
+        section = self.text.partition(f"\n## {heading}\n")[2].split("\n## ", 1)[0]
+        found = []
+        for block in _FENCE.finditer(section):
+            language, *marks = block["info"].split() or [""]
+            found.append(Example(language, tuple(marks), block["body"]))
+        return found
+
     def example(self, heading: str) -> Example | None:
-        """The block under `## <heading>`, as `Fails` or `Fixed`."""
-        _, found, rest = self.text.partition(f"\n## {heading}\n")
-        block = _FENCE.search(rest.split("\n## ", 1)[0]) if found else None
-        if block is None:
-            return None
-        language, *marks = block["info"].split() or [""]
-        return Example(language, tuple(marks), block["body"])
+        """The first block under `## <heading>`."""
+        return next(iter(self.examples(heading)), None)
 
     def as_text(self, width: int) -> str:
         """For a terminal: headings without marks, paragraphs filled, examples indented."""

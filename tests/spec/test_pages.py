@@ -20,7 +20,7 @@ def test_page_is_complete(code: str) -> None:
         example = page.example(heading)
         assert example is not None
         assert example.language in {"yaml", "console"}
-    assert page.example("Fails") != page.example("Fixed")
+    assert page.examples("Fails") != page.examples("Fixed")
     text = page.as_text(80)
     assert "```" not in text
     assert str(int(CODES[code][0])) in text.splitlines()[-1]
