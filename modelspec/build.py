@@ -3,23 +3,24 @@
 import json
 import sys
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from modelspec import gates, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.execute.events import Cached, Event, Failed, Finished
-from modelspec.execute.execute import Settings, execute
+from modelspec.execute.execute import Settings, execute, placed
 from modelspec.gates import Figures, GateResult
 from modelspec.match import Match, State, match
 from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
-from modelspec.resolve import Resolved, check_packages, resolve, spec_id
+from modelspec.resolve import Resolved, check_packages, require_unchanged, resolve, spec_id
 from modelspec.spec.load import load
+from modelspec.store.files import CacheUnavailableError
 from modelspec.store.record import Record
 from modelspec.store.stat_cache import StatCache
-from modelspec.store.store import Store
+from modelspec.store.store import BlobLostError, Store
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ def prepare(asked: Asked) -> Prepared:
     """Load, resolve, plan and match: reads, and runs nothing."""
     loaded = load(asked.file)
     store = Store(asked.cache)
-    with suppress(OSError):  # `plan` reads; where nothing can be written, `build` says so when it must
-        store.make_private()
+    store.require_private()
     stats = StatCache(store.root / "latest" / spec_id(loaded) / "stat.json")
     resolved = resolve(loaded, stats)
     whole = make(resolved)
@@ -112,16 +112,42 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
         raise fail("MS404", f"builds run on Linux, not on {sys.platform}", help="build in a Linux container or in CI")
     prepared = prepare(asked)
     on_prepared(prepared)
-    plan = prepared.plan
-    if all(prepared.matches[id_].state is State.CACHED for id_ in plan.actions):
-        records = {id_: _record(prepared, id_) for id_ in plan.actions}
-        ran: frozenset[str] = frozenset()
-    else:
-        records, ran = _run(prepared, on_event)
-    warnings = tuple(w for record in records.values() for w in record.diagnostics())
-    if not plan.complete:
-        return Outcome(prepared, None, False, False, len(ran), len(records) - len(ran), (), {}, (), (), warnings)
-    return _publish(prepared, records, ran, warnings)
+    try:
+        return _built(prepared, on_event)
+    except CacheUnavailableError as error:
+        warning = _without_cache(error, asked.cache)
+    with TemporaryDirectory(prefix="modelspec-") as folder:
+        store = Store(Path(folder), below=prepared.store)
+        outcome = _built(replace(prepared, store=store), on_event)
+    return replace(outcome, warnings=(warning, *outcome.warnings))
+
+
+def _without_cache(error: CacheUnavailableError, cache: Path) -> Diagnostic:
+    return Diagnostic(
+        "MS451",
+        f"the cache cannot be written, and the build does without it: {error.diagnostics[0].message}",
+        help=f"make room in {str(cache)!r}, make it writable, or use --cache-dir",
+        severity="warning",
+    )
+
+
+def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
+    """Run what must run, then publish; what turns out to be lost in the cache on the way is made again."""
+    is_cached = all(prepared.matches[id_].state is State.CACHED for id_ in prepared.plan.actions)
+    for attempt in range(_ATTEMPTS):
+        if is_cached and attempt == 0:
+            records = {id_: _record(prepared, id_) for id_ in prepared.plan.actions}
+            ran: frozenset[str] = frozenset()
+        else:
+            records, ran = _run(prepared, on_event)
+        try:
+            return _finished(prepared, records, ran)
+        except BlobLostError:
+            continue
+    raise fail("MS602", "what the cache holds is lost or damaged each time it is made", help="use another --cache-dir")
+
+
+_ATTEMPTS = 3
 
 
 def _record(prepared: Prepared, id_: str) -> Record:
@@ -151,21 +177,25 @@ def _run(prepared: Prepared, on_event: Callable[[Event], None]) -> tuple[dict[st
     return records, frozenset(ran)
 
 
-def _publish(
-    prepared: Prepared, records: dict[str, Record], ran: frozenset[str], warnings: tuple[Diagnostic, ...]
-) -> Outcome:
+def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str]) -> Outcome:
+    """Judge and publish. Raises BlobLostError."""
+    warnings = tuple(
+        placed(warning, prepared.plan.actions[id_], prepared.resolved)
+        for id_, record in records.items()
+        for warning in record.diagnostics()
+    )
+    if not prepared.plan.complete:
+        return Outcome(prepared, None, False, False, len(ran), len(records) - len(ran), (), {}, (), (), warnings)
     resolved, store = prepared.resolved, prepared.store
     folder = publish.folder_of(resolved.loaded.spec, prepared.asked.output)
     kept, dropped = _other_targets(prepared, folder)
     plan = prepared.whole.only([label for label in prepared.whole.targets if label in {*prepared.plan.targets, *kept}])
     records |= {id_: _record(prepared, id_) for id_ in plan.actions if id_ not in records}
-    figures = {
-        label: gates.figures(plan, target, records, lambda sha256: store.blob(sha256).read_bytes())
-        for label, target in plan.targets.items()
-    }
+    figures = {label: gates.figures(plan, target, records, store.read) for label, target in plan.targets.items()}
     results = tuple(gates.check(resolved.loaded.spec, figures))
     if failed := [result for result in results if not result.passed]:
         raise ModelspecError(tuple(_gate_problem(result, resolved) for result in failed))
+    require_unchanged(resolved, prepared.stats)
     expected = publication.identity(resolved, plan, records)
     current = not ran and publish.is_current(folder, expected, prepared.stats)
     replaced = False

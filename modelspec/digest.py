@@ -18,7 +18,12 @@ def of_bytes(data: bytes) -> str:
 def of_file(path: Path) -> str:
     """The SHA-256 of the file's bytes, in memory that does not grow with the file."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return of_stream(file)
+
+
+def of_stream(file: BinaryIO) -> str:
+    """The SHA-256 of what is left of an open file."""
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def canonical_json(value: Any) -> bytes:

@@ -111,12 +111,15 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),
     "MS553": (Exit.OK, "the quantized model is not smaller"),
     "MS554": (Exit.OK, "fewer calibration samples than asked"),
+    # warnings of the environment
+    "MS451": (Exit.OK, "the cache cannot be written"),
     # 6xx: integrity and safety
     "MS601": (Exit.INTEGRITY, "an input changed during the build"),
     "MS602": (Exit.INTEGRITY, "an artifact does not match its digest"),
     "MS611": (Exit.UNSAFE, "a link leaves the folder of the spec"),
     "MS612": (Exit.UNSAFE, "an unsafe file format"),
     "MS613": (Exit.UNSAFE, "an unsafe archive or model file"),
+    "MS620": (Exit.UNSAFE, "a cache that others can write to"),
 }
 """Each code with the exit status it leads to and its title."""
 

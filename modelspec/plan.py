@@ -101,6 +101,14 @@ class Plan:
             raise fail("MS325", f"--until: this spec has no stage {stage!r}", help=f"one of: {known}")
         return replace(self, actions=self._closure(ends), complete=False)
 
+    def dependents(self, ids: Iterable[str]) -> list[Action]:
+        """The actions `ids` and all that take their outputs, directly or not, in order."""
+        found = set(ids)
+        for action in self.actions.values():
+            if found.intersection(action.needs):
+                found.add(action.id)
+        return [action for action in self.actions.values() if action.id in found]
+
     def _closure(self, ends: Iterable[str]) -> dict[str, Action]:
         wanted = set(ends)
         for action in reversed(self.actions.values()):  # type: ignore[call-overload]

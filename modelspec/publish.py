@@ -1,7 +1,6 @@
 """Puts a finished build under its final name in one step; an interrupted or failed one changes nothing there."""
 
 import json
-import os
 import secrets
 import shutil
 from pathlib import Path
@@ -47,8 +46,8 @@ def publish(publication: Publication, output: Path, store: Store) -> tuple[Path,
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise fail("MS402", f"{folder} is not a folder", help="move it away, or choose another --output")
-        lock = store.root / "locks" / f"publish-{digest.of_bytes(os.fsencode(folder.absolute()))[:32]}"
-        with held(lock, _LOCK_DEADLINE_S, str(folder)):
+        # The folder itself is the lock: builds that share it need not share a cache.
+        with held(folder.parent, _LOCK_DEADLINE_S, str(folder)):
             for leftover in folder.parent.glob(f".{folder.name}.*.draft"):
                 _recover(leftover, folder)
             draft = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.draft"

@@ -131,6 +131,27 @@ def _code_files(loaded: Loaded, source: Framework, stats: StatCache) -> list[Sou
     return [_one(loaded.root, origin, name, ("source", "code"), stats) for name, origin in sorted(found.items())]
 
 
+def require_unchanged(resolved: Resolved, stats: StatCache) -> None:
+    """Raise MS601 where a file of the project is no longer the one that was built from."""
+    named = [(path, file) for path, files in resolved.files.items() for file in files]
+    problems = []
+    for path, file in [*named, *((("source", "code"), file) for file in resolved.code)]:
+        try:
+            same = stats.of_file(file.origin)[0] == file.sha256
+        except OSError:
+            same = False
+        if not same:
+            problem = Diagnostic(
+                "MS601",
+                f"{file.name} changed while it was being built; nothing was published",
+                help="build again when nothing writes to it",
+                path=path,
+            )
+            problems.append(_placed(problem, resolved.loaded))
+    if problems:
+        raise ModelspecError(tuple(problems))
+
+
 def check_packages(needed: dict[str, tuple[str, ...]]) -> None:
     """Every distribution must be installed; `needed` maps the extra that brings them to their names. Raises MS401."""
     problems = []

@@ -43,6 +43,7 @@ def command(
 ) -> None:
     """Compile the spec into verified artifacts under dist/."""
     from modelspec.build import Asked, build
+    from modelspec.cli.errors import show_diagnostics
     from modelspec.execute.execute import Settings
     from modelspec.report import summary
     from modelspec.report.progress import progress_for
@@ -53,6 +54,7 @@ def command(
     asked = Asked(options.spec_file(file), cache_dir or default_folder(), output, targets, until, fresh, settings)
     with progress_for(progress, sys.stderr, Style(options.use_color(sys.stderr))) as shown:
         outcome = build(asked, shown.prepared, shown.event)
+    show_diagnostics(outcome.warnings, "human", sys.stderr, click.get_current_context())
     if format_ == "json":
         click.echo(summary.build_json(outcome), nl=False)
     else:

@@ -1,4 +1,4 @@
-"""`modelspec cache`: what the cache holds, and how to shrink it."""
+"""`modelspec cache`: what the cache holds, whether it is sound, and how to shrink it."""
 
 import json
 import time
@@ -20,7 +20,7 @@ _DAY_S = 86400.0
 
 @click.group()
 def command() -> None:
-    """Show or shrink the cache."""
+    """Show, check or shrink the cache."""
 
 
 @command.command()
@@ -41,6 +41,33 @@ def ls(cache_dir: Path | None, format_: str) -> None:
         age = (time.time() - entry.used) / _DAY_S
         click.echo(f"{entry.key[:12]}  {entry.stage:<12} {bytes_shown(entry.bytes):>10}  {age:5.1f} days")
     click.echo(f"{len(found)} actions, {bytes_shown(gc.total_bytes(store))} in {store.root}")
+
+
+@command.command()
+@click.option("--repair", is_flag=True, help="Put damaged objects aside and drop the results that need them.")
+@options.cache_option
+@options.format_option("human", "json")
+def verify(repair: bool, cache_dir: Path | None, format_: str) -> None:
+    """Hash every object and read every record; exits with 5 where something is damaged, unless --repair mends it."""
+    from modelspec.report.progress import relative
+    from modelspec.store import gc
+
+    found = gc.verify(_store(cache_dir), repair=repair)
+    if format_ == "json":
+        defects = [{"path": str(defect.path), "what": defect.what} for defect in found.defects]
+        value = {"formatVersion": 1, "objects": found.objects, "records": found.records, "repaired": repair}
+        click.echo(json.dumps({**value, "defects": defects}, indent=2))
+    else:
+        for defect in found.defects:
+            click.echo(f"{relative(defect.path)}: {defect.what}")
+        verb = "repaired" if repair else "damaged"
+        click.echo(f"{found.objects} objects and {found.records} records, {len(found.defects)} {verb}")
+    if found.defects and not repair:
+        raise fail(
+            "MS602",
+            f"{len(found.defects)} objects and records of the cache are damaged",
+            help="modelspec cache verify --repair; the next build makes them anew",
+        )
 
 
 @command.command()

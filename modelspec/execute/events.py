@@ -23,6 +23,13 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Healing:
+    """The action's cached bytes turned out to be lost or damaged: it runs again."""
+
+    action: Action
+
+
+@dataclass(frozen=True)
 class Cached:
     """The result was there."""
 
@@ -54,4 +61,4 @@ class Skipped:
     action: Action
 
 
-Event = Started | Waiting | Cached | Finished | Failed | Skipped
+Event = Started | Waiting | Healing | Cached | Finished | Failed | Skipped

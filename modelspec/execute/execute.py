@@ -5,19 +5,24 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelspec import digest
 from modelspec.errors import Diagnostic, ModelspecError
-from modelspec.execute.events import Cached, Event, Failed, Finished, Skipped, Started, Waiting
+from modelspec.execute.events import Cached, Event, Failed, Finished, Healing, Skipped, Started, Waiting
 from modelspec.execute.pool import Pool
 from modelspec.execute.scratch import collect, diagnose, keep_log, prepare
-from modelspec.match import Match, State, match_one
+from modelspec.match import Match, State, input_files, match_one
 from modelspec.plan import Action, Plan
 from modelspec.resolve import Resolved
+from modelspec.stage import Determinism
+from modelspec.store.files import CacheUnavailableError
 from modelspec.store.locks import FileLock
 from modelspec.store.record import Record
-from modelspec.store.store import Store
+from modelspec.store.store import BlobLostError, Store
 
 _POLL_S = 0.05
 _IDLE_S = 1.0
+_HEALINGS = 3
+"""How often one action's lost bytes are made again in one build."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,7 @@ def execute(plan: Plan, resolved: Resolved, store: Store, settings: Settings) ->
     finally:
         run.pool.close()
         for running in run.running.values():
-            for lock in running.locks:
-                lock.release()
+            release(running.locks)
         store.close_session()
 
 
@@ -63,21 +67,24 @@ class _Run:
     running: dict[str, _Running] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     waiting_since: dict[str, float] = field(default_factory=dict)
+    pending: dict[str, Action] = field(default_factory=dict)
+    healed: dict[str, int] = field(default_factory=dict)
 
     def events(self) -> Iterator[Event]:
-        pending = dict(self.plan.actions)
-        while pending or self.running:
-            for action in list(pending.values()):
+        self.pending = dict(self.plan.actions)
+        while self.pending or self.running:
+            for action in list(self.pending.values()):
                 if self._hopeless(action):
-                    del pending[action.id]
+                    del self.pending[action.id]
                     self.failed.add(action.id)
                     yield Skipped(action)
                 elif all(need in self.records for need in action.needs):
                     for event in self._advance(action):
-                        if not isinstance(event, Waiting):
-                            pending.pop(action.id, None)
+                        if not isinstance(event, Waiting | Healing):
+                            self.pending.pop(action.id, None)
                         yield event
-            yield from self._finished(_POLL_S if pending and len(self.running) < self.settings.jobs else _IDLE_S)
+            has_room = self.pending and len(self.running) < self.settings.jobs
+            yield from self._finished(_POLL_S if has_room else _IDLE_S)
 
     def _hopeless(self, action: Action) -> bool:
         if any(need in self.failed for need in action.needs):
@@ -90,6 +97,9 @@ class _Run:
         if match.record:
             yield self._cached(action, match.record)
             return
+        if problem := self._irreplaceable(match):
+            yield self._failure(match, (problem,), "")
+            return
         if not self._has_room(action):
             return
         locks = self._locks(match)
@@ -99,20 +109,53 @@ class _Run:
         # Whoever held the lock before may have done the work.
         match = match_one(action, self.records, self.resolved, self.store, self.settings.fresh)
         if match.state is State.CACHED and match.record:
-            for lock in locks:
-                lock.release()
+            release(locks)
             yield self._cached(action, match.record)
             return
         try:
             scratch = prepare(match, self.records, self.store)
+        except BlobLostError as lost:
+            release(locks)
+            yield from self._heal(match, lost.sha256)
+            return
+        except CacheUnavailableError:
+            release(locks)
+            raise
         except ModelspecError as error:
-            for lock in locks:
-                lock.release()
+            release(locks)
             yield self._failure(match, error.diagnostics, "")
             return
         self.running[action.id] = _Running(match, scratch, locks, time.monotonic())
         self.pool.run(action.id, scratch, _modules(action))
         yield Started(match)
+
+    def _irreplaceable(self, match: Match) -> Diagnostic | None:
+        """A `recorded` result whose bytes are lost is not made again unasked: the new one would be another."""
+        if match.action.stage.name in self.settings.fresh:
+            return None
+        record = self.store.record(match.key)
+        if record is None or record.determinism != Determinism.RECORDED:
+            return None
+        return Diagnostic(
+            "MS602",
+            f"the recorded result of {match.action.label} is no longer whole in the cache, and cannot be made again",
+            help=f"restore the cache; or accept another result: modelspec build --no-cache {match.action.stage.name}",
+        )
+
+    def _heal(self, match: Match, sha256: str) -> Iterator[Event]:
+        """Have the bytes made again by whichever action made them; give up on a disk that loses them each time."""
+        makers = [id_ for id_, r in self.records.items() if sha256 in {output.sha256 for output in r.outputs}]
+        for id_ in makers:
+            self.healed[id_] = self.healed.get(id_, 0) + 1
+            action = self.plan.actions[id_]
+            if self.healed[id_] > _HEALINGS:
+                message = f"what {action.label} makes is lost or damaged in the cache each time it is made"
+                yield self._failure(match, (Diagnostic("MS602", message, help="use --cache-dir on another disk"),), "")
+                return
+            yield Healing(action)
+        for action in self.plan.dependents(makers):
+            if self.records.pop(action.id, None):
+                self.pending[action.id] = action
 
     def _wait(self, match: Match) -> Iterator[Event]:
         now = time.monotonic()
@@ -158,9 +201,10 @@ class _Run:
             done = [(id_, 9) for id_ in self.running]
         for id_, status in done:
             running = self.running.pop(id_)
-            yield self._conclude(running, status)
-            for lock in running.locks:
-                lock.release()
+            try:
+                yield self._conclude(running, status)
+            finally:
+                release(running.locks)
 
     def _end_overdue(self) -> None:
         for id_, running in self.running.items():
@@ -179,15 +223,26 @@ class _Run:
             return self._failure(match, (problem,), keep_log(match, running.scratch, self.store))
         if status:
             problems = diagnose(running.scratch, status)
+            if any(problem.code == "MS403" for problem in problems):
+                raise CacheUnavailableError(problems)  # the scratch folder lies beside the cache
             return self._failure(match, problems, keep_log(match, running.scratch, self.store))
         try:
             record = collect(match, running.scratch, self.store)
+        except CacheUnavailableError:
+            raise
         except ModelspecError as error:
             return self._failure(match, error.diagnostics, keep_log(match, running.scratch, self.store))
         keep_log(match, running.scratch, self.store)
-        self.records[match.action.id] = record
+        if self._is_current(match):
+            self.records[match.action.id] = record
+        else:  # what it was made from is being made again meanwhile
+            self.pending[match.action.id] = match.action
         self.store.set_latest(self.resolved.spec_id, match.action.label, record.key)
         return Finished(match.action, record)
+
+    def _is_current(self, match: Match) -> bool:
+        inputs = input_files(match.action, self.records)
+        return inputs is not None and digest.of_json(match.action.preimage(inputs)) == match.key
 
     def _failure(self, match: Match, problems: tuple[Diagnostic, ...], log: str) -> Failed:
         self.failed.add(match.action.id)
@@ -206,6 +261,12 @@ def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnosti
         places = [action.origins[k] for k in kinds if k in {"stage", "target", *action.parts} & set(action.origins)]
         path = next((place for place in places if positions.has(place)), places[0])
     return problem.at(file=str(resolved.loaded.file), span=positions.value(path), path=path)
+
+
+def release(locks: list[FileLock]) -> None:
+    """Let the next ones in."""
+    for lock in locks:
+        lock.release()
 
 
 def _modules(action: Action) -> tuple[str, ...]:

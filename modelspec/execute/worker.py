@@ -1,5 +1,6 @@
 """The life of one action, in a process of its own: read job.json, run the stage, write result.json, exit."""
 
+import errno
 import os
 import random
 import sys
@@ -62,5 +63,7 @@ def _run(root: Path) -> bool:
 def _unexpected(error: Exception) -> Diagnostic:
     if isinstance(error, MemoryError):
         return Diagnostic("MS406", "the worker ran out of memory", help="use a machine with more, or smaller data")
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return Diagnostic("MS403", "no space left for what the worker writes", help="free some space")
     first = str(error).strip().splitlines()[:1]
     return Diagnostic("MS501", f"{type(error).__name__}: {first[0] if first else 'no message'}")

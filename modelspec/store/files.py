@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelspec import digest
-from modelspec.errors import fail
+from modelspec.errors import Exit, ModelspecError, fail
 
 _FICLONE = 0x40049409
 
@@ -32,6 +32,43 @@ def os_errors_explained(what: str) -> Iterator[None]:
         ) from error
 
 
+class CacheUnavailableError(ModelspecError):
+    """The cache cannot be written: a build can do without it."""
+
+
+@contextmanager
+def cache_errors(what: str) -> Iterator[None]:
+    """Tell the operating system's refusals in the cache from all others: raises CacheUnavailableError."""
+    try:
+        with os_errors_explained(what):
+            yield
+    except ModelspecError as error:
+        if any(problem.exit is not Exit.ENVIRONMENT for problem in error.diagnostics):
+            raise
+        raise CacheUnavailableError(error.diagnostics) from error
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a private folder and those around it, each durable in the one that holds it."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
+    return folder
+
+
+def seal(path: Path) -> tuple[str, int]:
+    """Make a finished file durable and read-only; returns its SHA-256 and its bytes.
+
+    A failed fsync discards the file: after it the kernel may call lost pages clean, so trying again proves nothing.
+    """
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.fchmod(file.fileno(), 0o444)
+        sha256 = digest.of_stream(file)
+        return sha256, os.fstat(file.fileno()).st_size
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -46,7 +83,7 @@ def write_durably(path: Path, data: bytes, temporary: Path) -> None:
 
     A failed fsync discards the file: after it the kernel may call lost pages clean, so trying again proves nothing.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     draft = temporary / f"{path.name}.{os.getpid()}.draft"
     try:
         with draft.open("wb") as file:

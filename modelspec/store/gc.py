@@ -1,15 +1,23 @@
-"""What the cache holds, and how it shrinks: oldest records first, then bytes that no record names."""
+"""What the cache holds, how it shrinks, and whether it is sound.
 
+Pruning drops the records that were not used for longest, then the bytes that no record names. What a running build
+relies on stays, and so does a `recorded` result that a project's model.lock pins: it could not be made again.
+"""
+
+import re
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelspec import digest
+from modelspec.store.locks import FileLock
 from modelspec.store.record import Record
-from modelspec.store.store import Store
+from modelspec.store.roots import rooted
+from modelspec.store.store import PINS, Store
 
-GRACE_S = 3600.0
-"""Younger bytes stay: a build may be about to name them in a record."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class Entry:
     stage: str
     bytes: int
     used: float
-    """When the record was written, in seconds since the epoch."""
+    """When a build last relied on the record, in seconds since the epoch."""
     record: Record
 
 
@@ -41,45 +49,121 @@ def entries(store: Store) -> list[Entry]:
             record = Record.from_bytes(path.read_bytes(), path.stem)
             if record:
                 size = sum(output.size for output in record.outputs)
-                found.append(Entry(path.stem, str(record.preimage["stage"]), size, path.stat().st_mtime, record))
+                stage = str(record.preimage.get("stage", "?"))
+                found.append(Entry(path.stem, stage, size, path.stat().st_mtime, record))
     return sorted(found, key=lambda entry: (-entry.used, entry.key))
 
 
 def total_bytes(store: Store) -> int:
     """Bytes of all objects."""
-    return sum(path.stat().st_size for path in _blobs(store))
+    return sum(path.stat().st_size for path in blobs(store))
+
+
+def blobs(store: Store) -> list[Path]:
+    """Every object, sorted; names that are no digest are not ours."""
+    found = (store.root / "cas" / "sha256").glob("??/*")
+    return sorted(path for path in found if _SHA256.fullmatch(path.name) and path.is_file())
 
 
 def prune(store: Store, max_bytes: int | None, max_age_s: float | None, *, dry_run: bool) -> Pruned:
-    """Forget records older than `max_age_s`, then the oldest until the rest fits `max_bytes`; drop orphaned bytes.
+    """Forget records older than `max_age_s`, then the oldest until the rest fits `max_bytes`; drop orphaned bytes."""
+    if not store.root.is_dir():
+        return Pruned(0, 0, 0)
+    with store.gc_lock(shared=False):
+        forgotten, kept = _chosen(store, max_bytes, max_age_s)
+        orphans = [path for path in blobs(store) if path.name not in kept]
+        size = sum(path.stat().st_size for path in orphans)
+        if not dry_run:
+            for key in forgotten:
+                store.forget(key)
+                store.log(key).unlink(missing_ok=True)
+            for path in (*orphans, *(store.root / "quarantine").glob("*")):
+                path.unlink(missing_ok=True)
+    return Pruned(len(forgotten), len(orphans), size)
 
-    A build that runs meanwhile loses nothing but a hit: it finds out at its next look, and runs the action again.
-    """
+
+def _chosen(store: Store, max_bytes: int | None, max_age_s: float | None) -> tuple[list[str], set[str]]:
+    """Keys to forget, and the digests that stay."""
     now = time.time()
-    kept: dict[str, int] = {}
-    forgotten: list[Entry] = []
-    for entry in entries(store):
+    safe = _pinned(store) | rooted(store)
+    everything = entries(store)
+    kept = {o.sha256: o.size for entry in everything if entry.key in safe for o in entry.record.outputs}
+    forgotten: list[str] = []
+    for entry in everything:
+        if entry.key in safe:
+            continue
         new = {o.sha256: o.size for o in entry.record.outputs if o.sha256 not in kept}
         too_old = max_age_s is not None and now - entry.used > max_age_s
         too_much = max_bytes is not None and sum(kept.values()) + sum(new.values()) > max_bytes
         if too_old or too_much:
-            forgotten.append(entry)
+            forgotten.append(entry.key)
         else:
             kept |= new
-    orphans = [path for path in _blobs(store) if path.name not in kept and _may_go(path, forgotten, now)]
-    size = sum(path.stat().st_size for path in orphans)
-    if not dry_run:
-        for entry in forgotten:
-            store.forget(entry.key)
-        for path in orphans:
-            path.unlink(missing_ok=True)
-    return Pruned(len(forgotten), len(orphans), size)
+    return forgotten, set(kept)
 
 
-def _may_go(path: Path, forgotten: list[Entry], now: float) -> bool:
-    named = any(path.name == output.sha256 for entry in forgotten for output in entry.record.outputs)
-    return named or now - path.stat().st_mtime > GRACE_S
+def _pinned(store: Store) -> set[str]:
+    """Keys that running builds rely on. A session whose lock is free belongs to no one any more."""
+    keys: set[str] = set()
+    with store.sessions_lock():
+        for path in (store.root / "tmp").glob("*.lock"):
+            lock = FileLock(path)
+            with suppress(OSError):
+                if lock.try_acquire():
+                    lock.release()
+                else:
+                    keys |= set((path.with_suffix("") / PINS).read_text(encoding="ascii").split())
+    return keys
 
 
-def _blobs(store: Store) -> list[Path]:
-    return sorted(path for path in (store.root / "cas" / "sha256").glob("??/*") if path.is_file())
+@dataclass(frozen=True)
+class Defect:
+    """One thing in the cache that is not what it should be."""
+
+    path: Path
+    what: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a verification looked at and found."""
+
+    objects: int
+    records: int
+    defects: tuple[Defect, ...]
+
+
+def verify(store: Store, *, repair: bool) -> Verified:
+    """Hash every object and read every record; `repair` puts damaged bytes aside and drops records that lack theirs."""
+    records = sorted((store.root / "ac").glob("*/*.json"))  # first: a record that is written meanwhile has its bytes
+    objects = blobs(store)
+    damaged = [path for path in objects if not _is_sound(path)]
+    bad = {path.name for path in damaged}
+    there = {path.name for path in objects} - bad
+    found = [Defect(path, "its bytes are not what its name says") for path in damaged]
+    defective = list(_defective(records, there))
+    if repair:
+        for path in damaged:
+            store.quarantine(path.name)
+        for defect in defective:
+            defect.path.unlink(missing_ok=True)
+    return Verified(len(objects), len(records), (*found, *defective))
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        return digest.of_file(path) == path.name
+    except OSError:
+        return False
+
+
+def _defective(records: list[Path], there: set[str]) -> Iterator[Defect]:
+    for path in records:
+        try:
+            record = Record.from_bytes(path.read_bytes(), path.stem)
+        except OSError:
+            record = None
+        if record is None:
+            yield Defect(path, "it is not a whole record of its key")
+        elif lost := [output.path for output in record.outputs if output.sha256 not in there]:
+            yield Defect(path, f"{lost[0]} is missing or damaged")

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from modelspec import digest
+from modelspec.store.files import make_folder
 
 _RACY_NS = 2_000_000_000
 """A file changed this shortly before it was hashed may change again within one tick of its clock."""
@@ -49,7 +50,7 @@ class StatCache:
         if not self._changed:
             return
         try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._file.parent)
             draft = self._file.with_name(f".{self._file.name}.{os.getpid()}")
             draft.write_text(json.dumps(self._entries))
             draft.replace(self._file)
