@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from modelspec import gates, publication, publish
+from modelspec import gates, lock, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.execute.events import Cached, Event, Failed, Finished
 from modelspec.execute.execute import Settings, execute, placed
 from modelspec.gates import Figures, GateResult
+from modelspec.lock import Lock
 from modelspec.match import Match, State, match
 from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
@@ -33,6 +34,10 @@ class Asked:
     targets: tuple[str, ...] = ()
     until: str | None = None
     fresh: Collection[str] = ()
+    locked: bool = False
+    """Whether anything that differs from model.lock is an error."""
+    update: Collection[str] | None = None
+    """Stages whose results may differ from those that model.lock pins; empty for all, None for none."""
     settings: Settings = field(default_factory=Settings)
 
 
@@ -95,15 +100,16 @@ def prepare(asked: Asked) -> Prepared:
     plan = whole.only(asked.targets) if asked.targets else whole
     if asked.until:
         plan = plan.until(asked.until)
-    stages = {action.stage.name for action in whole.actions.values()}
-    for name in asked.fresh:
-        if name not in stages:
-            raise fail(
-                "MS325",
-                f"--no-cache: this spec has no stage {name!r}",
-                help=f"one of: {', '.join(sorted(stages))}",
-            )
+    _require_stages(whole, "--no-cache", asked.fresh)
+    _require_stages(whole, "--update", asked.update or ())
     return Prepared(asked, resolved, store, stats, whole, plan, match(whole, resolved, store, asked.fresh))
+
+
+def _require_stages(plan: Plan, option: str, names: Collection[str]) -> None:
+    stages = sorted({action.stage.name for action in plan.actions.values()})
+    for name in names:
+        if name not in stages:
+            raise fail("MS325", f"{option}: this spec has no stage {name!r}", help=f"one of: {', '.join(stages)}")
 
 
 def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Callable[[Event], None]) -> Outcome:
@@ -111,6 +117,8 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
     if sys.platform != "linux":
         raise fail("MS404", f"builds run on Linux, not on {sys.platform}", help="build in a Linux container or in CI")
     prepared = prepare(asked)
+    if asked.locked:
+        require_locked(prepared)
     on_prepared(prepared)
     try:
         return _built(prepared, on_event)
@@ -120,6 +128,17 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
         store = Store(Path(folder), below=prepared.store)
         outcome = _built(replace(prepared, store=store), on_event)
     return replace(outcome, warnings=(warning, *outcome.warnings))
+
+
+def require_locked(prepared: Prepared) -> None:
+    """Raise MS631 for each input, tool and option that is not what model.lock says, MS633 where there is no lock."""
+    spec = prepared.resolved.loaded.file
+    locked = lock.read(spec)
+    if locked is None:
+        name = lock.path_of(spec).name
+        raise fail("MS633", f"there is no {name} beside {spec.name}", help="modelspec build writes it; check it in")
+    if changed := lock.changed_inputs(locked, lock.now(prepared.resolved, prepared.whole)):
+        raise ModelspecError(tuple(changed))
 
 
 def _without_cache(error: CacheUnavailableError, cache: Path) -> Diagnostic:
@@ -194,14 +213,17 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     figures = {label: gates.figures(plan, target, records, store.read) for label, target in plan.targets.items()}
     results = tuple(gates.check(resolved.loaded.spec, figures))
     if failed := [result for result in results if not result.passed]:
-        raise ModelspecError(tuple(_gate_problem(result, resolved) for result in failed))
+        raise ModelspecError(tuple(gates.problem(result, resolved) for result in failed))
     require_unchanged(resolved, prepared.stats)
+    finished = Publication(resolved, plan, records, figures, results, ran)
+    new_lock = _next_lock(prepared, finished)
     expected = publication.identity(resolved, plan, records)
     current = not ran and publish.is_current(folder, expected, prepared.stats)
     replaced = False
     if not current:
-        finished = Publication(resolved, plan, records, figures, results, ran)
         folder, replaced = publish.publish(finished, prepared.asked.output, store)
+    if new_lock and not publish.write_lock(resolved.loaded.file, new_lock):
+        warnings += (_lock_not_written(resolved),)
     prepared.stats.save()
     return Outcome(
         prepared,
@@ -216,6 +238,36 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
         dropped,
         warnings,
     )
+
+
+def _next_lock(prepared: Prepared, finished: Publication) -> Lock | None:
+    """The model.lock after this build; None where it stays. Raises MS632 where results are not those that it pins."""
+    asked, resolved = prepared.asked, prepared.resolved
+    current = lock.now(resolved, prepared.whole)
+    outputs = publication.published(finished)
+    if asked.update is not None and not asked.update:
+        return lock.updated(None, current, outputs)
+    locked = lock.read(resolved.loaded.file)
+    if locked is None:
+        return lock.updated(None, current, outputs)
+    free = _downstream(prepared.whole, asked.update or ())
+    settled = {label: files for label, files in outputs.items() if lock.is_settled(locked, current, label)}
+    if changed := lock.changed_outputs(locked, settled, free):
+        raise ModelspecError(tuple(changed))
+    return None if asked.locked else lock.updated(locked.lock, current, outputs)
+
+
+def _downstream(plan: Plan, stages: Collection[str]) -> set[str]:
+    """Stages, and those that work on what they give."""
+    ids = [action.id for action in plan.actions.values() if action.stage.name in stages]
+    return {action.stage.name for action in plan.dependents(ids)}
+
+
+def _lock_not_written(resolved: Resolved) -> Diagnostic:
+    name = lock.path_of(resolved.loaded.file).name
+    message = f"{name} cannot be written beside {resolved.loaded.file.name}"
+    fix = "make the folder writable; or use --locked, which writes nothing"
+    return Diagnostic("MS452", message, help=fix, severity="warning")
 
 
 def _other_targets(prepared: Prepared, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -234,19 +286,3 @@ def _other_targets(prepared: Prepared, folder: Path) -> tuple[tuple[str, ...], t
 def _is_built(prepared: Prepared, label: str) -> bool:
     actions = prepared.whole.only([label]).actions
     return all(prepared.matches[id_].state is State.CACHED for id_ in actions)
-
-
-def _gate_problem(result: GateResult, resolved: Resolved) -> Diagnostic:
-    """A failed gate with the measured value, the limit, and the line of the gate."""
-    shown = gates.shown(result)
-    place = ("evaluate",) if result.index is None else ("evaluate", "gates", result.index, result.kind)
-    origin = " (the default gate)" if result.index is None else ""
-    return Diagnostic(
-        "MS502",
-        f"{result.metric} of {result.target} is {shown.value}, {shown.verdict}{origin}",
-        why=shown.why,
-        help="improve the model or the options, or change the limit",
-        file=str(resolved.loaded.file),
-        span=resolved.loaded.positions.value(place),
-        path=place,
-    )

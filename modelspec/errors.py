@@ -113,12 +113,17 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS554": (Exit.OK, "fewer calibration samples than asked"),
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),
+    "MS452": (Exit.OK, "model.lock cannot be written"),
     # 6xx: integrity and safety
     "MS601": (Exit.INTEGRITY, "an input changed during the build"),
     "MS602": (Exit.INTEGRITY, "an artifact does not match its digest"),
     "MS611": (Exit.UNSAFE, "a link leaves the folder of the spec"),
     "MS612": (Exit.UNSAFE, "an unsafe file format"),
     "MS613": (Exit.UNSAFE, "an unsafe archive or model file"),
+    "MS630": (Exit.INTEGRITY, "model.lock cannot be understood"),
+    "MS631": (Exit.INTEGRITY, "model.lock is out of date"),
+    "MS632": (Exit.INTEGRITY, "a result is not the one that model.lock pins"),
+    "MS633": (Exit.INTEGRITY, "there is no model.lock"),
     "MS620": (Exit.UNSAFE, "a cache that others can write to"),
 }
 """Each code with the exit status it leads to and its title."""

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelspec.errors import Diagnostic
 from modelspec.metric import METRICS, Gate, limit_value
 from modelspec.plan import Plan, TargetPlan
+from modelspec.resolve import Resolved
 from modelspec.spec.model import ModelSpec
 from modelspec.stage import Determinism
 from modelspec.store.record import Record
@@ -137,6 +139,22 @@ def shown(result: GateResult) -> Shown:
         return Shown(value, _limit_words(result.kind, limit), f"{words} {limit}", "")
     source = quantity(result.source, result.metric)
     return Shown(value, _limit_words("max_drop", limit), f"more than {limit} worse than the source's {source}", "")
+
+
+def problem(result: GateResult, resolved: Resolved) -> Diagnostic:
+    """A failed gate with the measured value, the limit, and the line of the gate."""
+    words = shown(result)
+    place = ("evaluate",) if result.index is None else ("evaluate", "gates", result.index, result.kind)
+    origin = " (the default gate)" if result.index is None else ""
+    return Diagnostic(
+        "MS502",
+        f"{result.metric} of {result.target} is {words.value}, {words.verdict}{origin}",
+        why=words.why,
+        help="improve the model or the options, or change the limit",
+        file=str(resolved.loaded.file),
+        span=resolved.loaded.positions.value(place),
+        path=place,
+    )
 
 
 def _limit_words(kind: str, limit: str) -> str:

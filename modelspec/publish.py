@@ -1,12 +1,14 @@
 """Puts a finished build under its final name in one step; an interrupted or failed one changes nothing there."""
 
 import json
+import os
 import secrets
 import shutil
 from pathlib import Path
 
 from modelspec import digest
 from modelspec.errors import fail
+from modelspec.lock import Lock, as_text, path_of
 from modelspec.publication import BUILD, CHECKSUMS, Publication, fill
 from modelspec.spec.model import ModelSpec
 from modelspec.store.files import os_errors_explained, sync_folder
@@ -59,6 +61,26 @@ def publish(publication: Publication, output: Path, store: Store) -> tuple[Path,
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
     return folder, replaced
+
+
+def write_lock(spec: Path, lock: Lock) -> bool:
+    """Write model.lock beside the spec, if it says something new; whether it could be."""
+    file, text = path_of(spec), as_text(lock)
+    try:
+        if file.is_file() and file.read_text(encoding="utf-8") == text:
+            return True
+        draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.draft")
+        try:
+            with draft.open("x", encoding="utf-8") as opened:
+                opened.write(text)
+                opened.flush()
+                os.fsync(opened.fileno())
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
 
 
 def _recover(leftover: Path, folder: Path) -> None:

@@ -75,6 +75,11 @@ def output_option(command: F) -> F:
     )(command)
 
 
+def locked_option(command: F) -> F:
+    """`--locked`: model.lock stays as it is."""
+    return click.option("--locked", is_flag=True, help="Fail (5) where anything differs from model.lock.")(command)
+
+
 def cache_option(command: F) -> F:
     """`--cache-dir`: where results are kept between builds."""
     return click.option(
