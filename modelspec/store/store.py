@@ -246,8 +246,8 @@ def _copied(blob: Path, target: Path) -> str:
     try:
         found = copy(blob, target)
     except OSError as error:
-        if error.errno not in {errno.EIO, errno.ENOENT}:
-            raise
+        if error.errno != errno.EIO and error.filename != str(blob):
+            raise  # the target is at fault
         found = ""
     if found != blob.name:
         target.unlink(missing_ok=True)
