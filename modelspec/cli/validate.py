@@ -27,16 +27,18 @@ def command(context: click.Context, files: tuple[Path, ...], file: Path | None, 
     if files and file:
         raise click.UsageError("--file and FILES say the same: give one of them")
     found: list[Diagnostic] = []
+    notes: list[str] = []
     names = files or (spec_file(file),)
     for name in names:
         try:
             found += load(name).warnings
         except ModelspecError as error:
             found += error.diagnostics
+            notes += error.notes
     show_diagnostics(found, format_, sys.stdout, context)
     sys.stdout.flush()
     if format_ in {"human", "concise"}:
-        sys.stderr.write(_summary(names, found))
+        sys.stderr.write("".join(f"{note}\n" for note in notes) + _summary(names, found))
     context.exit(worst(problem.exit for problem in found if problem.severity == "error"))
 
 
