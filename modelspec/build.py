@@ -15,7 +15,7 @@ from modelspec.gates import Figures, GateResult
 from modelspec.match import Match, State, match
 from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
-from modelspec.resolve import Resolved, check_packages, resolve, spec_id
+from modelspec.resolve import Resolved, missing_packages, resolve, spec_id
 from modelspec.spec.load import load
 from modelspec.store.record import Record
 from modelspec.store.stat_cache import StatCache
@@ -48,6 +48,8 @@ class Prepared:
     plan: Plan
     """The part that was asked for."""
     matches: Mapping[str, Match]
+    missing: tuple[Diagnostic, ...]
+    """What is not installed. `plan` can do without; `build` cannot."""
 
     def of_stage(self, stage: str) -> list[Match]:
         """The matches of one stage, or of one action by its label. Raises MS325 when there is none."""
@@ -87,7 +89,6 @@ def prepare(asked: Asked) -> Prepared:
     stats = StatCache(store.root / "latest" / spec_id(loaded) / "stat.json")
     resolved = resolve(loaded, stats)
     whole = make(resolved)
-    check_packages(packages_needed(whole, loaded.spec.source))
     known = list(whole.targets)
     for name in asked.targets:
         if name not in known:
@@ -103,7 +104,8 @@ def prepare(asked: Asked) -> Prepared:
                 f"--no-cache: this spec has no stage {name!r}",
                 help=f"one of: {', '.join(sorted(stages))}",
             )
-    return Prepared(asked, resolved, store, stats, whole, plan, match(whole, resolved, store, asked.fresh))
+    missing = missing_packages(packages_needed(whole, loaded.spec.source))
+    return Prepared(asked, resolved, store, stats, whole, plan, match(whole, resolved, store, asked.fresh), missing)
 
 
 def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Callable[[Event], None]) -> Outcome:
@@ -111,6 +113,8 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
     if sys.platform != "linux":
         raise fail("MS404", f"builds run on Linux, not on {sys.platform}", help="build in a Linux container or in CI")
     prepared = prepare(asked)
+    if prepared.missing:
+        raise ModelspecError(prepared.missing)
     on_prepared(prepared)
     plan = prepared.plan
     if all(prepared.matches[id_].state is State.CACHED for id_ in plan.actions):

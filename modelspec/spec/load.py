@@ -69,7 +69,7 @@ def load(path: Path, *, text: bytes | None = None) -> Loaded:
     placed = tuple(problem.at(file=str(path)) for problem in found[: yaml.MAX_PROBLEMS])
     errors = [problem for problem in placed if problem.severity == "error"]
     if errors or spec is None:
-        more = (f"{path}: there may be more; these are the first {len(placed)}",)
+        more = (f"there may be more; these are the first {len(placed)} problems",)
         raise SpecError(placed, more if len(placed) == yaml.MAX_PROBLEMS else (), lines=document.lines)
     return Loaded(spec, path, root, document.positions, document.lines, placed)
 
