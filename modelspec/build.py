@@ -16,7 +16,7 @@ from modelspec.lock import Lock
 from modelspec.match import Match, State, match
 from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
-from modelspec.resolve import Resolved, check_packages, require_unchanged, resolve, spec_id
+from modelspec.resolve import Resolved, missing_packages, require_unchanged, resolve, spec_id
 from modelspec.spec.load import load
 from modelspec.store.files import CacheUnavailableError
 from modelspec.store.record import Record
@@ -54,6 +54,8 @@ class Prepared:
     plan: Plan
     """The part that was asked for."""
     matches: Mapping[str, Match]
+    missing: tuple[Diagnostic, ...]
+    """What is not installed. `plan` can do without; `build` cannot."""
 
     def of_stage(self, stage: str) -> list[Match]:
         """The matches of one stage, or of one action by its label. Raises MS325 when there is none."""
@@ -92,7 +94,6 @@ def prepare(asked: Asked) -> Prepared:
     stats = StatCache(store.root / "latest" / spec_id(loaded) / "stat.json")
     resolved = resolve(loaded, stats)
     whole = make(resolved)
-    check_packages(packages_needed(whole, loaded.spec.source))
     known = list(whole.targets)
     for name in asked.targets:
         if name not in known:
@@ -102,7 +103,8 @@ def prepare(asked: Asked) -> Prepared:
         plan = plan.until(asked.until)
     _require_stages(whole, "--no-cache", asked.fresh)
     _require_stages(whole, "--update", asked.update or ())
-    return Prepared(asked, resolved, store, stats, whole, plan, match(whole, resolved, store, asked.fresh))
+    missing = missing_packages(packages_needed(whole, loaded.spec.source))
+    return Prepared(asked, resolved, store, stats, whole, plan, match(whole, resolved, store, asked.fresh), missing)
 
 
 def _require_stages(plan: Plan, option: str, names: Collection[str]) -> None:
@@ -119,6 +121,8 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
     prepared = prepare(asked)
     if asked.locked:
         require_locked(prepared)
+    if prepared.missing:
+        raise ModelspecError(prepared.missing)
     on_prepared(prepared)
     try:
         return _built(prepared, on_event)

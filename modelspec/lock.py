@@ -126,14 +126,17 @@ def instruction_set() -> str:
 
 
 def changed_inputs(locked: Locked, current: Lock) -> list[Diagnostic]:
-    """How inputs, tools and options differ from what the lock says: MS631 each."""
+    """How inputs, tools and options differ from what the lock says: MS631 each.
+
+    A tool that is not installed is no difference: a hook plans without any, and a build asks for them by itself.
+    """
     found: list[Diagnostic] = []
     for block, old, new in (
         ("inputs", locked.lock.inputs, current.inputs),
         ("tools", locked.lock.tools, current.tools),
     ):
         for name in sorted({*old, *new}):
-            if old.get(name) != new.get(name):
+            if old.get(name) != new.get(name) and new.get(name) != toolchain.ABSENT:
                 text = _change(block, name, old.get(name), new.get(name))
                 found.append(_moved(locked, text, (block, name)))
     for label, target in current.targets.items():

@@ -66,7 +66,7 @@ DEFAULT_METRIC: dict[Task, str] = {
 
 DEFAULT_MAX_DROP = 0.01
 
-_PERCENT = re.compile(r"^\d+(\.\d+)?%$")
+_PERCENT = re.compile(r"[0-9]{1,30}(\.[0-9]{1,30})?%")
 
 
 def _limit(value: float | str) -> float | str:
@@ -76,7 +76,7 @@ def _limit(value: float | str) -> float | str:
 
 
 def _drop(value: float | str) -> float | str:
-    if isinstance(value, str) and value != "off" and not _PERCENT.match(value):
+    if isinstance(value, str) and value != "off" and not _PERCENT.fullmatch(value):
         raise refuse("MS206", f"{value!r} is not a drop", 'write a number (0.01), a share of the source ("1%"), or off')
     if isinstance(value, float) and value < 0:
         raise refuse("MS205", "a drop may not be negative", "0 allows none")

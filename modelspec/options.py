@@ -4,7 +4,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
 
@@ -53,15 +53,24 @@ def _project_path(value: str) -> str:
     return value
 
 
+def _pattern(value: str) -> str:
+    parts = PurePosixPath(_project_path(value)).parts
+    if not parts or any("**" in part and part != "**" for part in parts):
+        raise refuse("MS210", f"{value!r} is not a pattern of files", "for example: src/**/*.py")
+    return value
+
+
 ProjectPath = Annotated[str, AfterValidator(_project_path)]
 """A path relative to the spec's folder, with forward slashes, that stays inside it."""
+Pattern = Annotated[str, AfterValidator(_pattern)]
+"""A glob relative to the spec's folder; `**` stands for any folders between."""
 
 _ENTRYPOINT = re.compile(r"^(?P<file>[^:]+\.py):(?P<callable>[A-Za-z_][A-Za-z0-9_]*)$")
 
 
 def check_entrypoint(value: str) -> str:
     """The value, if it is `file.py:callable`; else MS212."""
-    match = _ENTRYPOINT.match(value)
+    match = _ENTRYPOINT.fullmatch(value)
     if not match:
         raise refuse("MS212", f"{value!r} is not of the form file.py:callable", "for example: model.py:build")
     _project_path(match["file"])
@@ -70,6 +79,17 @@ def check_entrypoint(value: str) -> str:
 
 Entrypoint = Annotated[str, AfterValidator(check_entrypoint)]
 """`file.py:callable`: the one spelling for user code."""
+
+
+def _as_json(value: Any) -> Any:
+    """A spec holds tuples; JSON, and the callables of users, know lists."""
+    if isinstance(value, tuple):
+        return [_as_json(item) for item in value]
+    return {key: _as_json(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+Params = Annotated[dict[str, JsonValue], BeforeValidator(_as_json)]
+"""Keyword arguments of user code: any JSON."""
 
 _SIZES = {
     "B": 1,
@@ -82,12 +102,12 @@ _SIZES = {
     "GiB": 2**30,
 }
 _DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
-_QUANTITY = re.compile(r"^(?P<number>\d+(?:\.\d+)?)\s?(?P<unit>[A-Za-z]+)$")
+_QUANTITY = re.compile(r"(?P<number>[0-9]{1,30}(?:\.[0-9]{1,30})?) ?(?P<unit>[A-Za-z]+)")
 
 
 def parse_quantity(value: object) -> tuple[float, str]:
     """A number with a unit: bytes (`30MB`, `256MiB`) or seconds (`5ms`); returns the value and `bytes` or `seconds`."""
-    match = _QUANTITY.match(value) if isinstance(value, str) else None
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     unit = match["unit"] if match else ""
     if match and unit in _SIZES:
         return float(match["number"]) * _SIZES[unit], "bytes"

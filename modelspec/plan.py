@@ -216,7 +216,7 @@ class _Planner:
         if uses_code:
             source = self.resolved.loaded.spec.source
             names |= {"python", *source.packages, *source.requires}
-        return {name: toolchain.version(name) or "" for name in sorted(names)}
+        return {name: toolchain.version(name) or toolchain.ABSENT for name in sorted(names)}
 
     @staticmethod
     def _facts(stage: Stage, parts: Mapping[str, Options]) -> dict[str, str]:

@@ -152,8 +152,8 @@ def require_unchanged(resolved: Resolved, stats: StatCache) -> None:
         raise ModelspecError(tuple(problems))
 
 
-def check_packages(needed: dict[str, tuple[str, ...]]) -> None:
-    """Every distribution must be installed; `needed` maps the extra that brings them to their names. Raises MS401."""
+def missing_packages(needed: dict[str, tuple[str, ...]]) -> tuple[Diagnostic, ...]:
+    """MS401 for what is not installed; `needed` maps the extra that brings distributions to their names."""
     problems = []
     for extra, names in sorted(needed.items()):
         if absent := toolchain.missing(names):
@@ -163,5 +163,4 @@ def check_packages(needed: dict[str, tuple[str, ...]]) -> None:
                 else f"pip install {' '.join(absent)}"
             )
             problems.append(Diagnostic("MS401", f"not installed: {', '.join(absent)}", help=fix))
-    if problems:
-        raise ModelspecError(tuple(problems))
+    return tuple(problems)

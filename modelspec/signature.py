@@ -18,7 +18,7 @@ _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.:/-]*$")
 def _dimension(value: int | str) -> int | str:
     if isinstance(value, int) and value < 0:
         raise refuse("MS214", f"a dimension may not be negative: {value}", "name a dynamic axis: [batch, 10]")
-    if isinstance(value, str) and not _NAME.match(value):
+    if isinstance(value, str) and not _NAME.fullmatch(value):
         raise refuse("MS214", f"{value!r} is not a name for an axis", "use letters, digits and underscores")
     return value
 

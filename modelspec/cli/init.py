@@ -4,14 +4,13 @@ from pathlib import Path
 
 import click
 
+from modelspec.cli.options import FOLDER, PATH
 from modelspec.errors import ModelspecError, fail
 
 
 @click.command()
-@click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--from", "model", type=click.Path(path_type=Path), help="An ONNX model to read names, types and shapes from."
-)
+@click.argument("folder", default=".", type=FOLDER)
+@click.option("--from", "model", type=PATH, help="An ONNX model to read names, types and shapes from.")
 @click.option("--framework", help="What the source is written in. Default: onnx.")
 @click.option("--force", is_flag=True, help="Replace an existing model.yaml.")
 def command(folder: Path, model: Path | None, framework: str | None, force: bool) -> None:

@@ -10,7 +10,7 @@ from modelspec.errors import fail
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=options.FOLDER)
 @options.format_option("human", "json")
 @options.color_option
 def command(folder: Path, format_: str) -> None:

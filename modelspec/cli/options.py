@@ -10,6 +10,10 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+PATH = click.Path(path_type=Path, readable=False)
+"""A file that the command opens itself: what it cannot read is then said with a code."""
+FOLDER = click.Path(path_type=Path, file_okay=False, readable=False)
+
 COLORS = ("auto", "always", "never")
 
 
@@ -18,7 +22,7 @@ def file_option(command: F) -> F:
     return click.option(
         "-f",
         "--file",
-        type=click.Path(path_type=Path),
+        type=PATH,
         help="The spec. Default: model.yaml here, or in the folders around it up to the repository's root.",
     )(command)
 
@@ -68,7 +72,7 @@ def output_option(command: F) -> F:
     return click.option(
         "-o",
         "--output",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=FOLDER,
         default=Path("dist"),
         show_default=True,
         help="Folder to publish to.",
@@ -84,7 +88,7 @@ def cache_option(command: F) -> F:
     """`--cache-dir`: where results are kept between builds."""
     return click.option(
         "--cache-dir",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=FOLDER,
         envvar="MODELSPEC_CACHE_DIR",
         help="Folder of the cache. Default: MODELSPEC_CACHE_DIR, or the user's cache folder.",
     )(command)

@@ -45,5 +45,7 @@ def command(
         click.echo(summary.plan_json(prepared), nl=False)
     else:
         click.echo(summary.plan_text(prepared, Style(options.use_color(sys.stdout))), nl=False)
+    for problem in prepared.missing:
+        click.echo(f"note  {problem.message}; before a build: {problem.help}", err=True)
     if exit_code and summary.has_work(prepared):
         raise SystemExit(Exit.WORK_TO_DO)

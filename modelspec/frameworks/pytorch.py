@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from modelspec.errors import fail
 from modelspec.framework import ExportOptions, Files, Framework
 from modelspec.frameworks import _pytorch_export as exporters
-from modelspec.options import Entrypoint, ProjectPath
+from modelspec.options import Entrypoint, Params, ProjectPath
 from modelspec.signature import Signature
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Pytorch(Framework):
     weights: ProjectPath | None = Field(
         None, description="State dict: .safetensors, or .pt with tensors only.", examples=["weights.safetensors"]
     )
-    params: dict[str, JsonValue] = Field(
+    params: Params = Field(
         default_factory=dict, description="Keyword arguments of the entrypoint.", examples=[{"width": 32}]
     )
 

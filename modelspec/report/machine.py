@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from modelspec.errors import Diagnostic, Span
+from modelspec.report.human import visible
 
 
 def concise(diagnostics: list[Diagnostic]) -> str:
@@ -21,8 +22,8 @@ def _line(problem: Diagnostic) -> str:
 
 
 def one_line(text: str) -> str:
-    """Without line breaks."""
-    return " ".join(text.splitlines())
+    """Without line breaks, and without what would change more than a line of a terminal."""
+    return visible(" ".join(text.splitlines()))
 
 
 def json_list(diagnostics: list[Diagnostic]) -> str:
@@ -77,7 +78,7 @@ def _command(problem: Diagnostic) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def _property(text: str) -> str:

@@ -14,7 +14,7 @@ from modelspec.spec.phrases import called, example_of, kind_of
 from modelspec.spec.positions import Place, Positions
 from modelspec.spec.trace import Traced, field_of, keys_of, literals, members, tag_field, trace
 from modelspec.spec.words import closest
-from modelspec.spec.yaml import Document
+from modelspec.spec.yaml import MAX_PROBLEMS, Document
 
 _WANTED = {
     "string_type": "a string",
@@ -58,7 +58,7 @@ def problems(error: ValidationError, root: type[Options], document: Document) ->
     """The diagnostics of `error`; those about a value that was refused before are left out."""
     found = [
         _Found(trace(root, tuple(e["loc"])), e["type"], e["input"], dict(e.get("ctx", {})), e["msg"])
-        for e in error.errors(include_url=False)
+        for e in error.errors(include_url=False)[:MAX_PROBLEMS]
     ]
     writer = _Writer(document)
     return [problem for problem in writer.all(found) if not _in_broken(problem.path, document.broken)]
@@ -213,10 +213,13 @@ class _Writer:
         return Diagnostic("MS201", f"unknown key {place[-1]!r}", help=fix, span=self.positions.key(place), path=place)
 
     def choice(self, place: Place, value: Any, known: list[str]) -> Diagnostic:
-        if place[:1] == ("targets",) and place[2:] == ("precision",) and value in PRECISIONS:
-            return self.precision(place, value, known)
         if value is None:
             return self.type(place, called(place), "a string", value)
+        if isinstance(value, dict | tuple):
+            message = f"{called(place)} must be a string, not {kind_of(value)}"
+            return self.plain("MS204", message, place, f"write one of: {', '.join(known)}")
+        if place[:1] == ("targets",) and place[2:] == ("precision",) and value in PRECISIONS:
+            return self.precision(place, value, known)
         shown = repr(value) if isinstance(value, str) else self.source(place) or json.dumps(value)
         near = closest(str(value), known)
         fix = f"did you mean {near!r}?" if near else f"write one of: {', '.join(known)}"

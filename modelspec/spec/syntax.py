@@ -1,8 +1,21 @@
-"""What the YAML parser says of text that is not YAML, in words that help."""
+"""What is said of text that is not YAML, or is YAML and no mapping, in words that help."""
+
+from typing import Any
 
 import yaml
 
 from modelspec.errors import Diagnostic, Span
+
+
+def not_a_mapping(root: Any, span: Span | None) -> Diagnostic:
+    """The diagnostic of a file that is YAML, and no spec."""
+    kind = "empty" if root is None else "a sequence" if isinstance(root, tuple) else "a single value"
+    return Diagnostic(
+        "MS103",
+        f"the file is {kind}; a spec is a mapping",
+        help="begin with: apiVersion: modelspec/v1 (modelspec init writes a whole one)",
+        span=span or Span(1, 1, 1, 1),
+    )
 
 
 def syntax_problem(error: yaml.YAMLError, lines: tuple[str, ...], bracket: yaml.Mark | None) -> Diagnostic:

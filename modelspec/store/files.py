@@ -18,18 +18,23 @@ def os_errors_explained(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = f" ({error.filename})" if error.filename else ""
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise fail(
-                "MS403",
-                f"no space left while {what}{place}",
-                help="free some space (modelspec cache prune), or use --cache-dir on another disk",
-            ) from error
-        raise fail(
-            "MS402",
-            f"{error.strerror or error} while {what}{place}",
-            help="check the owner and the permissions, or choose another folder",
-        ) from error
+        raise explained(error, what) from error
+
+
+def explained(error: OSError, what: str) -> ModelspecError:
+    """A refusal of the operating system as MS402, or MS403 where the disk is full."""
+    place = f" ({error.filename})" if error.filename else ""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return fail(
+            "MS403",
+            f"no space left while {what}{place}",
+            help="free some space (modelspec cache prune), or use --cache-dir on another disk",
+        )
+    return fail(
+        "MS402",
+        f"{error.strerror or error} while {what}{place}",
+        help="check the owner and the permissions, or choose another folder",
+    )
 
 
 class CacheUnavailableError(ModelspecError):

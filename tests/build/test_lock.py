@@ -1,5 +1,6 @@
 """model.lock: written by a build, kept by --locked, moved by --update."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -105,6 +106,27 @@ def test_plan_locked_loads_no_heavy_library(project: Project) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("[]\n")
+
+
+def test_plan_locked_does_without_the_tools(project: Project) -> None:
+    """As in a hook's environment, which holds nothing but modelspec's own dependencies."""
+    project.build()
+    core = ("modelspec", "click", "pydantic", "yaml", "packaging", "platformdirs")
+    site = project.folder / "site"
+    site.mkdir()
+    for name in (*core, "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection", "_yaml"):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        place = Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin)
+        (site / place.name).symlink_to(place)
+    script = "import sys; sys.argv[0] = 'modelspec'; from modelspec.cli import main; main()"
+    command = [sys.executable, "-S", "-c", script, "plan", "--locked"]
+    environment = {"MODELSPEC_CACHE_DIR": str(project.cache), "PYTHONPATH": str(site)}
+    done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert done.stderr.count("error[MS631]") == 1  # modelspec's own version: its metadata is not there either
+    assert "modelspec 0+unknown is installed" in done.stderr
 
 
 def test_locked_without_a_lock_is_refused(project: Project) -> None:
