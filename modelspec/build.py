@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from modelspec import gates, lock, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
@@ -19,6 +18,7 @@ from modelspec.publication import Publication
 from modelspec.resolve import Resolved, missing_packages, require_unchanged, resolve, spec_id
 from modelspec.spec.load import load
 from modelspec.store.files import CacheUnavailableError
+from modelspec.store.passing import passing_store
 from modelspec.store.record import Record
 from modelspec.store.stat_cache import StatCache
 from modelspec.store.store import BlobLostError, Store
@@ -128,8 +128,7 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
         return _built(prepared, on_event)
     except CacheUnavailableError as error:
         warning = _without_cache(error, asked.cache)
-    with TemporaryDirectory(prefix="modelspec-") as folder:
-        store = Store(Path(folder), below=prepared.store)
+    with passing_store(prepared.store) as store:
         outcome = _built(replace(prepared, store=store), on_event)
     return replace(outcome, warnings=(warning, *outcome.warnings))
 

@@ -97,8 +97,20 @@ def test_a_full_disk_is_said_and_leaves_nothing(project: Project, tmp_path: Path
         assert done.returncode == 4, done.stdout + done.stderr
         assert "MS403" in done.stderr
         assert not project.dist.exists()
-        assert not list((small / "tmp").iterdir())
+        left = [path for path in (small / "tmp").rglob("*") if path.is_file()]
+        assert all(path.suffix == ".log" for path in left)
     project.build()
+
+
+def test_the_log_of_a_failure_without_the_cache_stays(project: Project, tmp_path: Path) -> None:
+    (project.folder / "data.py").write_text('def load():\n    print("hello log")\n    raise ValueError("no")\n')
+    project.edit("test: {path: test.npz, labels: y}", 'test: {loader: "data.py:load", labels: y}')
+    (tmp_path / "temporary").mkdir()
+    environment = {"TMPDIR": str(tmp_path / "temporary"), "MODELSPEC_CACHE_DIR": "/proc/no such cache"}
+    said = project.build(exits=3, env=environment)
+    log = Path(said.split("log of load:test: ")[1].splitlines()[0])
+    assert "hello log" in log.read_text()
+    assert {path.suffix for path in (tmp_path / "temporary").rglob("*") if path.is_file()} == {".log"}
 
 
 def test_a_cache_that_others_can_write_to_is_refused(project: Project) -> None:
