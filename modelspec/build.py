@@ -17,6 +17,7 @@ from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
 from modelspec.resolve import Resolved, missing_packages, resolve, spec_id
 from modelspec.spec.load import load
+from modelspec.spec.words import meant
 from modelspec.store.record import Record
 from modelspec.store.stat_cache import StatCache
 from modelspec.store.store import Store
@@ -56,8 +57,8 @@ class Prepared:
         actions = self.plan.actions.values()
         if found := [self.matches[a.id] for a in actions if stage in (a.stage.name, a.label)]:
             return found
-        known = ", ".join(dict.fromkeys(action.stage.name for action in actions))
-        raise fail("MS325", f"--why: this spec has no stage {stage!r}", help=f"one of: {known}")
+        known = dict.fromkeys(action.stage.name for action in actions)
+        raise fail("MS325", f"--why: this spec has no stage {stage!r}", help=meant(stage, known))
 
 
 @dataclass(frozen=True)
@@ -92,18 +93,14 @@ def prepare(asked: Asked) -> Prepared:
     known = list(whole.targets)
     for name in asked.targets:
         if name not in known:
-            raise fail("MS308", f"--target: this spec has no target {name!r}", help=f"one of: {', '.join(known)}")
+            raise fail("MS308", f"--target: this spec has no target {name!r}", help=meant(name, known))
     plan = whole.only(asked.targets) if asked.targets else whole
     if asked.until:
         plan = plan.until(asked.until)
-    stages = {action.stage.name for action in whole.actions.values()}
+    stages = dict.fromkeys(action.stage.name for action in whole.actions.values())
     for name in asked.fresh:
         if name not in stages:
-            raise fail(
-                "MS325",
-                f"--no-cache: this spec has no stage {name!r}",
-                help=f"one of: {', '.join(sorted(stages))}",
-            )
+            raise fail("MS325", f"--no-cache: this spec has no stage {name!r}", help=meant(name, stages))
     missing = missing_packages(packages_needed(whole, loaded.spec.source))
     return Prepared(asked, resolved, store, stats, whole, plan, match(whole, resolved, store, asked.fresh), missing)
 

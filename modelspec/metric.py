@@ -98,7 +98,7 @@ class Gate(Options):
         examples=[0.01, "1%"],
     )
     targets: tuple[Name, ...] | None = Field(
-        None, description="The targets it holds for; all when left out.", examples=[["cpu-int8"]]
+        None, min_length=1, description="The targets it holds for; all when left out.", examples=[["cpu-int8"]]
     )
     reason: str | None = Field(
         None, min_length=1, description="Why `max_drop` is off.", examples=["the source model is a stub"]
