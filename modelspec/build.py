@@ -17,6 +17,7 @@ from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
 from modelspec.resolve import Resolved, missing_packages, require_unchanged, resolve, spec_id
 from modelspec.spec.load import load
+from modelspec.spec.words import meant
 from modelspec.store.files import CacheUnavailableError
 from modelspec.store.passing import passing_store
 from modelspec.store.record import Record
@@ -62,8 +63,8 @@ class Prepared:
         actions = self.plan.actions.values()
         if found := [self.matches[a.id] for a in actions if stage in (a.stage.name, a.label)]:
             return found
-        known = ", ".join(dict.fromkeys(action.stage.name for action in actions))
-        raise fail("MS325", f"--why: this spec has no stage {stage!r}", help=f"one of: {known}")
+        known = dict.fromkeys(action.stage.name for action in actions)
+        raise fail("MS325", f"--why: this spec has no stage {stage!r}", help=meant(stage, known))
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def prepare(asked: Asked) -> Prepared:
     known = list(whole.targets)
     for name in asked.targets:
         if name not in known:
-            raise fail("MS308", f"--target: this spec has no target {name!r}", help=f"one of: {', '.join(known)}")
+            raise fail("MS308", f"--target: this spec has no target {name!r}", help=meant(name, known))
     plan = whole.only(asked.targets) if asked.targets else whole
     if asked.until:
         plan = plan.until(asked.until)
@@ -108,10 +109,10 @@ def prepare(asked: Asked) -> Prepared:
 
 
 def _require_stages(plan: Plan, option: str, names: Collection[str]) -> None:
-    stages = sorted({action.stage.name for action in plan.actions.values()})
+    stages = dict.fromkeys(action.stage.name for action in plan.actions.values())
     for name in names:
         if name not in stages:
-            raise fail("MS325", f"{option}: this spec has no stage {name!r}", help=f"one of: {', '.join(stages)}")
+            raise fail("MS325", f"{option}: this spec has no stage {name!r}", help=meant(name, stages))
 
 
 def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Callable[[Event], None]) -> Outcome:

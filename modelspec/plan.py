@@ -9,6 +9,7 @@ from modelspec.errors import fail
 from modelspec.framework import Framework
 from modelspec.options import Options
 from modelspec.resolve import Path_, Resolved, SourceFile
+from modelspec.spec.words import meant
 from modelspec.stage import Determinism, Request, Stage
 
 
@@ -97,8 +98,8 @@ class Plan:
         """The part of the plan up to a stage, that stage included."""
         ends = [action.id for action in self.actions.values() if action.stage.name == stage]
         if not ends:
-            known = ", ".join(dict.fromkeys(action.stage.name for action in self.actions.values()))
-            raise fail("MS325", f"--until: this spec has no stage {stage!r}", help=f"one of: {known}")
+            known = dict.fromkeys(action.stage.name for action in self.actions.values())
+            raise fail("MS325", f"--until: this spec has no stage {stage!r}", help=meant(stage, known))
         return replace(self, actions=self._closure(ends), complete=False)
 
     def dependents(self, ids: Iterable[str]) -> list[Action]:

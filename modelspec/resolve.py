@@ -10,6 +10,7 @@ from modelspec import digest, registry, toolchain
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.framework import Framework
 from modelspec.options import Options
+from modelspec.spec.files import matching
 from modelspec.spec.load import Loaded
 from modelspec.store.stat_cache import StatCache
 
@@ -124,7 +125,7 @@ def _one(root: Path, origin: Path, name: str, path: Path_, stats: StatCache) -> 
 def _code_files(loaded: Loaded, source: Framework, stats: StatCache) -> list[SourceFile]:
     found: dict[str, Path] = {}
     for pattern in source.code:
-        matches = [match for match in loaded.root.glob(pattern) if match.is_file()]
+        matches = matching(loaded.root, pattern)
         if not matches and "code" in source.model_fields_set:
             raise fail("MS317", f"no file matches {pattern!r}", help="check source.code", path=("source", "code"))
         found |= {match.relative_to(loaded.root).as_posix(): match for match in matches}

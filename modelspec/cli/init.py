@@ -18,10 +18,11 @@ def command(folder: Path, model: Path | None, framework: str | None, force: bool
     from modelspec import registry
     from modelspec.spec import starter
     from modelspec.spec.schema import as_text
+    from modelspec.spec.words import meant
 
     known = list(registry.frameworks())
     if framework is not None and framework not in known:
-        raise fail("MS325", f"--framework: {framework!r} is not known", help=f"one of: {', '.join(known)}")
+        raise fail("MS325", f"--framework: {framework!r} is not known", help=meant(framework, known))
     if model is not None and framework not in {None, "onnx"}:
         raise fail("MS325", "--from reads an ONNX model, and --framework says otherwise", help="leave --framework out")
     target = folder / "model.yaml"

@@ -13,7 +13,7 @@ from modelspec.options import Options
 from modelspec.spec.phrases import called, example_of, kind_of
 from modelspec.spec.positions import Place, Positions
 from modelspec.spec.trace import Traced, field_of, keys_of, literals, members, tag_field, trace
-from modelspec.spec.words import closest
+from modelspec.spec.words import closest, foreign
 from modelspec.spec.yaml import MAX_PROBLEMS, Document
 
 _WANTED = {
@@ -117,7 +117,7 @@ class _Writer:
     def unknown(self, one: _Found, key: str, meant: str | None, *, required: bool) -> Diagnostic:
         known = keys_of(one.at.owner) if one.at.owner else []
         fix = f"did you mean {meant!r}?" if meant else f"the keys here are: {', '.join(known)}"
-        label = f"the key {meant!r} is missing" if required else ""
+        label = f"the key {meant!r} is missing" if required else foreign(key)
         place = one.at.place
         return Diagnostic(
             "MS201", f"unknown key {key!r}", help=fix, label=label, span=self.positions.key(place), path=place
@@ -210,7 +210,8 @@ class _Writer:
     def key_choice(self, place: Place, known: list[str]) -> Diagnostic:
         near = closest(str(place[-1]), known)
         fix = f"did you mean {near!r}?" if near else f"the keys here are: {', '.join(known)}"
-        return Diagnostic("MS201", f"unknown key {place[-1]!r}", help=fix, span=self.positions.key(place), path=place)
+        return Diagnostic("MS201", f"unknown key {place[-1]!r}", help=fix, label=foreign(str(place[-1])),
+                          span=self.positions.key(place), path=place)  # fmt: skip
 
     def choice(self, place: Place, value: Any, known: list[str]) -> Diagnostic:
         if value is None:
@@ -228,7 +229,7 @@ class _Writer:
             f"{shown} is not an allowed value of {called(place)}",
             place,
             fix,
-            f"expected one of {', '.join(known)}",
+            foreign(str(value)) or f"expected one of {', '.join(known)}",
         )
 
     def precision(self, place: Place, value: str, known: list[str]) -> Diagnostic:
@@ -241,7 +242,8 @@ class _Writer:
 
     def type(self, place: Place, name: str, wanted: str, value: Any) -> Diagnostic:
         if value is None:
-            return self.plain("MS204", f"{name} has no value", place, f"write {wanted}, or remove the key")
+            what = "it" if isinstance(place[-1], int) else "the key"
+            return self.plain("MS204", f"{name} has no value", place, f"write {wanted}, or remove {what}")
         got = kind_of(value)
         fix = f"write {wanted}"
         if "a string" in wanted and isinstance(value, bool | int | float):

@@ -222,9 +222,8 @@ class _Reader:
         name = self.scalar(event, (*frame.place, event.value))
         if not isinstance(name, str):
             if (*frame.place, event.value) not in self.broken:
-                self.refuse(
-                    "MS110", f"the key {event.value or 'null'} is not a string", event, f'quote it: "{event.value}"'
-                )
+                fix = f'quote it: "{event.value}"' if event.value else "write a word as the key"
+                self.refuse("MS110", f"the key {event.value or 'null'} is not a string", event, fix)
             return
         place = (*frame.place, name)
         if name in frame.mapping:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field
 
 from modelspec.metric import DEFAULT_MAX_DROP, DEFAULT_METRIC, METRICS, Direction, Gate, Task
-from modelspec.options import check_entrypoint
+from modelspec.options import ENTRYPOINT, check_entrypoint, text
 from modelspec.stage import Determinism, Job, Request, Stage
 from modelspec.stages import _metrics as compute
 
@@ -27,7 +27,7 @@ def _entrypoint_or_name(value: str) -> str:
     return check_entrypoint(value) if ":" in value else value
 
 
-MetricName = Annotated[str, AfterValidator(_entrypoint_or_name)]
+MetricName = Annotated[str, AfterValidator(_entrypoint_or_name), text(rf"^[^:]*$|{ENTRYPOINT}")]
 
 
 class Evaluate(Stage):

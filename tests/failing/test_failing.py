@@ -34,6 +34,8 @@ GENERATED = {
     "made-requires-huge": HEAD + REST + b'requires: {modelspec: ">=' + b"9" * 5000 + b'"}\n',
     "made-requires-huger": HEAD + REST + b'requires: {modelspec: "' + b">=1," * 100_000 + b'"}\n',
     "made-huge-quantity": HEAD + REST + b'evaluate: {gates: [{metric: size, max: "' + b"9" * 5000 + b'MB"}]}\n',
+    "made-long-pattern": HEAD + b"source: {framework: onnx, artifact: model.onnx, code: [" + b"x" * 300 + b".py]}\n"
+    b"data: {test: {loader: data.py:load}}\nevaluate: {data: test, task: embedding}\ntargets: [{device: cpu}]\n",
     "made-windows-lines": (HEAD + b"nmae: x\n" + REST).replace(b"\n", b"\r\n"),
 }
 """Specs that no editor would keep as they are."""
