@@ -8,7 +8,7 @@ from pathlib import Path
 
 from modelspec import gates, lock, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
-from modelspec.execute.events import Cached, Event, Failed, Finished
+from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
 from modelspec.execute.execute import Settings, execute, placed
 from modelspec.gates import Figures, GateResult
 from modelspec.lock import Lock
@@ -161,10 +161,12 @@ def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
         if is_cached and attempt == 0:
             records = {id_: _record(prepared, id_) for id_ in prepared.plan.actions}
             ran: frozenset[str] = frozenset()
+            warned: tuple[Diagnostic, ...] = ()
         else:
-            records, ran = _run(prepared, on_event)
+            records, ran, warned = _run(prepared, on_event)
         try:
-            return _finished(prepared, records, ran)
+            outcome = _finished(prepared, records, ran)
+            return replace(outcome, warnings=(*warned, *outcome.warnings))
         except BlobLostError:
             continue
     raise fail("MS602", "what the cache holds is lost or damaged each time it is made", help="use another --cache-dir")
@@ -179,14 +181,20 @@ def _record(prepared: Prepared, id_: str) -> Record:
     return record
 
 
-def _run(prepared: Prepared, on_event: Callable[[Event], None]) -> tuple[dict[str, Record], frozenset[str]]:
+def _run(
+    prepared: Prepared, on_event: Callable[[Event], None]
+) -> tuple[dict[str, Record], frozenset[str], tuple[Diagnostic, ...]]:
+    """The records of the plan, the actions that ran, and what is to be said of the machine."""
     records: dict[str, Record] = {}
     ran: set[str] = set()
+    warned: list[Diagnostic] = []
     problems: list[Diagnostic] = []
     logs: list[str] = []
     for event in execute(prepared.plan, prepared.resolved, prepared.store, prepared.asked.settings):
         on_event(event)
         match event:
+            case Warned(warning):
+                warned.append(warning)
             case Cached(action, record):
                 records[action.id] = record
             case Finished(action, record):
@@ -197,7 +205,7 @@ def _run(prepared: Prepared, on_event: Callable[[Event], None]) -> tuple[dict[st
                 logs += [f"log of {action.label}: {log}"] if log else []
     if problems:
         raise ModelspecError(tuple(problems), tuple(logs))
-    return records, frozenset(ran)
+    return records, frozenset(ran), tuple(warned)
 
 
 def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str]) -> Outcome:

@@ -114,6 +114,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),
     "MS452": (Exit.OK, "model.lock cannot be written"),
+    "MS453": (Exit.OK, "actions keep the network"),
     # 6xx: integrity and safety
     "MS601": (Exit.INTEGRITY, "an input changed during the build"),
     "MS602": (Exit.INTEGRITY, "an artifact does not match its digest"),

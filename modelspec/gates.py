@@ -8,6 +8,7 @@ from typing import Any
 
 from modelspec.errors import Diagnostic
 from modelspec.metric import METRICS, Gate, limit_value
+from modelspec.options import bytes_shown
 from modelspec.plan import Plan, TargetPlan
 from modelspec.resolve import Resolved
 from modelspec.spec.model import ModelSpec
@@ -181,7 +182,7 @@ def quantity(value: float | None, metric: str, more: int = 0) -> str:
         return "missing"
     kind = unit(metric)
     if kind == "bytes":
-        return next((f"{value / size:.{1 + more}f} {name}" for name, size in _BYTES if value >= size), f"{value:.0f} B")
+        return bytes_shown(value, 1 + more)
     if kind == "seconds":
         return f"{value * 1e3:.{3 + more}g} ms" if value < 1 else f"{value:.{3 + more}g} s"
     if kind == "per second":

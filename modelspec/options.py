@@ -118,6 +118,12 @@ def parse_quantity(value: object) -> tuple[float, str]:
     return (number * _SIZES[unit], "bytes") if unit in _SIZES else (number * _DURATIONS[unit], "seconds")
 
 
+def bytes_shown(size: float, digits: int = 1) -> str:
+    """Bytes as people read them: 31.9 kB."""
+    unit = next((unit for unit in ("GB", "MB", "kB") if size >= _SIZES[unit]), "B")
+    return f"{size:.0f} B" if unit == "B" else f"{size / _SIZES[unit]:.{digits}f} {unit}"
+
+
 def _size(value: object) -> int:
     number, unit = parse_quantity(value)
     if unit != "bytes":

@@ -27,6 +27,7 @@ from modelspec.errors import fail
 @click.option("-j", "--jobs", type=click.IntRange(1, 256), help="Actions at once; the number of cores when left out.")
 @click.option("--keep-going", is_flag=True, help="After a failure, go on with what does not depend on it.")
 @click.option("--timeout", type=click.FloatRange(1), default=3600.0, show_default=True, help="Seconds for one action.")
+@click.option("--memory", metavar="SIZE", help="Memory for one action, for example 4GiB; no limit when left out.")
 @options.cache_option
 @options.format_option("human", "json")
 @options.color_option
@@ -48,6 +49,7 @@ def command(
     jobs: int | None,
     keep_going: bool,
     timeout: float,
+    memory: str | None,
     cache_dir: Path | None,
     format_: str,
     progress: str,
@@ -63,7 +65,9 @@ def command(
 
     if locked and update is not None:
         raise fail("MS325", "--locked keeps model.lock and --update moves it", help="leave one of them out")
-    settings = Settings(jobs or len(os.sched_getaffinity(0)), keep_going, timeout, fresh)
+    settings = Settings(
+        jobs or len(os.sched_getaffinity(0)), keep_going, timeout, options.size("--memory", memory), fresh
+    )
     asked = Asked(
         options.spec_file(file),
         cache_dir or default_folder(),

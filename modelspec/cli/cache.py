@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from pydantic_core import PydanticCustomError
 
 from modelspec.cli import options
 from modelspec.errors import fail
-from modelspec.options import parse_quantity
 
 if TYPE_CHECKING:
     from modelspec.store.store import Store
@@ -28,7 +26,7 @@ def command() -> None:
 @options.format_option("human", "json")
 def ls(cache_dir: Path | None, format_: str) -> None:
     """List finished actions, newest first."""
-    from modelspec.report.progress import bytes_shown
+    from modelspec.options import bytes_shown
     from modelspec.store import gc
 
     store = _store(cache_dir)
@@ -77,25 +75,13 @@ def verify(repair: bool, cache_dir: Path | None, format_: str) -> None:
 @options.cache_option
 def prune(max_size: str | None, max_age: float | None, dry_run: bool, cache_dir: Path | None) -> None:
     """Forget old results and drop bytes that no result names."""
-    from modelspec.report.progress import bytes_shown
+    from modelspec.options import bytes_shown
     from modelspec.store import gc
 
     age_s = None if max_age is None else max_age * _DAY_S
-    pruned = gc.prune(_store(cache_dir), _bytes(max_size), age_s, dry_run=dry_run)
+    pruned = gc.prune(_store(cache_dir), options.size("--max-size", max_size), age_s, dry_run=dry_run)
     verb = "would drop" if dry_run else "dropped"
     click.echo(f"{verb} {pruned.records} actions and {pruned.blobs} objects, {bytes_shown(pruned.bytes)}")
-
-
-def _bytes(written: str | None) -> int | None:
-    if written is None:
-        return None
-    try:
-        number, unit = parse_quantity(written)
-    except PydanticCustomError as error:
-        raise fail("MS325", f"--max-size: {error.message()}", help="for example: 2GiB") from None
-    if unit != "bytes":
-        raise fail("MS325", f"--max-size: {written!r} is not a size", help="for example: 2GiB")
-    return round(number)
 
 
 def _store(cache_dir: Path | None) -> "Store":

@@ -8,6 +8,8 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
+from modelspec.errors import fail
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path, readable=False)
@@ -127,3 +129,20 @@ def fail_usage(message: str) -> None:
 def out(text: str) -> None:
     """Data: to stdout."""
     sys.stdout.write(text + "\n")
+
+
+def size(option: str, written: str | None) -> int | None:
+    """The bytes of a size with a unit. Raises MS325."""
+    if written is None:
+        return None
+    from pydantic_core import PydanticCustomError
+
+    from modelspec.options import parse_quantity
+
+    try:
+        number, unit = parse_quantity(written)
+    except PydanticCustomError as error:
+        raise fail("MS325", f"{option}: {error.message()}", help="for example: 2GiB") from None
+    if unit != "bytes":
+        raise fail("MS325", f"{option}: {written!r} is not a size", help="for example: 2GiB")
+    return round(number)

@@ -61,4 +61,11 @@ class Skipped:
     action: Action
 
 
-Event = Started | Waiting | Healing | Cached | Finished | Failed | Skipped
+@dataclass(frozen=True)
+class Warned:
+    """Something about this machine that whoever builds should know, once."""
+
+    warning: Diagnostic
+
+
+Event = Started | Waiting | Healing | Cached | Finished | Failed | Skipped | Warned

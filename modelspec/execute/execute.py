@@ -1,5 +1,6 @@
 """Runs a plan: ready actions in worker processes, each result into the store, one event per step."""
 
+import signal
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -7,8 +8,9 @@ from pathlib import Path
 
 from modelspec import digest
 from modelspec.errors import Diagnostic, ModelspecError
-from modelspec.execute.events import Cached, Event, Failed, Finished, Healing, Skipped, Started, Waiting
-from modelspec.execute.pool import Pool
+from modelspec.execute.events import Cached, Event, Failed, Finished, Healing, Skipped, Started, Waiting, Warned
+from modelspec.execute.job_file import Result, read_result
+from modelspec.execute.pool import Done, Pool
 from modelspec.execute.scratch import collect, diagnose, keep_log, prepare
 from modelspec.match import Match, State, input_files, match_one
 from modelspec.plan import Action, Plan
@@ -32,6 +34,8 @@ class Settings:
     jobs: int = 1
     keep_going: bool = False
     timeout_s: float = 3600.0
+    memory: int | None = None
+    """Bytes that one action may use."""
     fresh: Collection[str] = ()
 
 
@@ -69,6 +73,7 @@ class _Run:
     waiting_since: dict[str, float] = field(default_factory=dict)
     pending: dict[str, Action] = field(default_factory=dict)
     healed: dict[str, int] = field(default_factory=dict)
+    networked: str = ""
 
     def events(self) -> Iterator[Event]:
         self.pending = dict(self.plan.actions)
@@ -126,7 +131,7 @@ class _Run:
             yield self._failure(match, error.diagnostics, "")
             return
         self.running[action.id] = _Running(match, scratch, locks, time.monotonic())
-        self.pool.run(action.id, scratch, _modules(action))
+        self.pool.run(action.id, scratch, _modules(action), self.settings.memory)
         yield Started(match)
 
     def _irreplaceable(self, match: Match) -> Diagnostic | None:
@@ -198,11 +203,15 @@ class _Run:
         try:
             done = self.pool.done(wait_s)
         except (BrokenPipeError, ConnectionResetError):
-            done = [(id_, 9) for id_ in self.running]
-        for id_, status in done:
-            running = self.running.pop(id_)
+            done = [Done(id_, signal.SIGKILL, 0) for id_ in self.running]
+        for ended in done:
+            running = self.running.pop(ended.id)
             try:
-                yield self._conclude(running, status)
+                said = read_result(running.scratch)
+                if said and said.networked and not self.networked:
+                    self.networked = said.networked
+                    yield Warned(_not_isolated(said.networked))
+                yield self._conclude(running, said, ended)
             finally:
                 release(running.locks)
 
@@ -212,7 +221,7 @@ class _Run:
                 running.killed = True
                 self.pool.kill(id_)
 
-    def _conclude(self, running: _Running, status: int) -> Event:
+    def _conclude(self, running: _Running, said: Result | None, done: Done) -> Event:
         match = running.match
         if running.killed:
             problem = Diagnostic(
@@ -221,13 +230,13 @@ class _Run:
                 help="raise --timeout, or give it less to do",
             )
             return self._failure(match, (problem,), keep_log(match, running.scratch, self.store))
-        if status:
-            problems = diagnose(running.scratch, status)
+        if done.status or said is None:
+            problems = diagnose(said, running.scratch, done, self.settings.memory)
             if any(problem.code == "MS403" for problem in problems):
                 raise CacheUnavailableError(problems)  # the scratch folder lies beside the cache
             return self._failure(match, problems, keep_log(match, running.scratch, self.store))
         try:
-            record = collect(match, running.scratch, self.store)
+            record = collect(match, said, running.scratch, self.store)
         except CacheUnavailableError:
             raise
         except ModelspecError as error:
@@ -247,6 +256,15 @@ class _Run:
     def _failure(self, match: Match, problems: tuple[Diagnostic, ...], log: str) -> Failed:
         self.failed.add(match.action.id)
         return Failed(match.action, tuple(placed(p, match.action, self.resolved) for p in problems), log)
+
+
+def _not_isolated(reason: str) -> Diagnostic:
+    return Diagnostic(
+        "MS453",
+        f"actions keep the network here: {reason}",
+        help="allow user namespaces, so that nothing can slip into a build from outside",
+        severity="warning",
+    )
 
 
 def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnostic:

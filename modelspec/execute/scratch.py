@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,8 +11,10 @@ from pathlib import Path
 
 from modelspec import digest
 from modelspec.errors import Diagnostic, fail
-from modelspec.execute.job_file import read_result, write_job
+from modelspec.execute.job_file import Result, write_job
+from modelspec.execute.pool import Done
 from modelspec.match import Match
+from modelspec.options import bytes_shown
 from modelspec.plan import Given
 from modelspec.resolve import SourceFile
 from modelspec.store.files import cache_errors, copy, seal
@@ -49,7 +52,7 @@ def _bring(file: SourceFile, target: Path) -> None:
     raise fail("MS601", f"{file.name} changed while it was being built", help="build again when nothing writes to it")
 
 
-def collect(match: Match, scratch: Path, store: Store) -> Record:
+def collect(match: Match, said: Result, scratch: Path, store: Store) -> Record:
     """Move what the action made into the store, and its record last. Raises CacheUnavailableError where that fails."""
     missing = [slot for slot in match.action.stage.gives if not (scratch / "out" / slot).is_dir()]
     if missing:
@@ -57,8 +60,6 @@ def collect(match: Match, scratch: Path, store: Store) -> Record:
     made = scratch / "out"
     with cache_errors("writing to the cache"):
         outputs = tuple(_sealed(made, path) for path in digest.files_under(made))
-    said = read_result(scratch)
-    assert said is not None, "a worker that succeeds writes its result"
     warnings = tuple({field: asdict(warning)[field] for field in _KEPT} for warning in said.diagnostics)
     determinism = match.action.determinism.value
     record = Record(match.key, dict(match.preimage), outputs, determinism, said.seconds, warnings)
@@ -80,23 +81,24 @@ _NO_SPACE = 64 << 10
 """Bytes below which a disk counts as full."""
 
 
-def diagnose(scratch: Path, status: int) -> tuple[Diagnostic, ...]:
-    """Why a worker failed: a full disk, its own words, or what its wait status tells."""
+def diagnose(said: Result | None, scratch: Path, done: Done, limit: int | None) -> tuple[Diagnostic, ...]:
+    """Why a worker failed: a full disk, its own words, or what its wait status tells. `limit`: its memory in bytes."""
     if shutil.disk_usage(scratch).free < _NO_SPACE:
         # Libraries have many words for it, and a worker may be unable to write even those.
         return (Diagnostic("MS403", "no space left for what a worker writes", help="free some space"),)
-    if said := read_result(scratch):
+    peak = f"it held {bytes_shown(done.peak)} at most"
+    if said and any(problem.code == "MS406" for problem in said.diagnostics):
+        limited = f"; --memory allows {bytes_shown(limit)}" if limit else ""
+        fix = "raise --memory, or use smaller data" if limit else "use a machine with more, or smaller data"
+        return tuple(p.at(message=f"{p.message}; {peak}{limited}", help=fix) for p in said.diagnostics)
+    if said:
         return said.diagnostics
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return (
-            Diagnostic(
-                "MS405",
-                f"the worker was ended by signal {number}",
-                help="see its log; signal 9 often means that memory ran out",
-            ),
-        )
-    return (Diagnostic("MS405", "the worker died before it could say why", help="see its log"),)
+    if os.WIFSIGNALED(done.status):
+        number = os.WTERMSIG(done.status)
+        fix = "see its log" + ("; signal 9 often means that memory ran out" if number == signal.SIGKILL else "")
+        return (Diagnostic("MS405", f"the worker was ended by signal {number}; {peak}", help=fix),)
+    status = os.WEXITSTATUS(done.status)
+    return (Diagnostic("MS405", f"the worker ended with {status} before it could say why", help="see its log"),)
 
 
 def keep_log(match: Match, scratch: Path, store: Store) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from modelspec.build import Prepared
 from modelspec.execute.events import Cached, Event, Failed, Finished, Healing, Skipped, Started, Waiting
 from modelspec.match import Match, Reason, State
+from modelspec.options import bytes_shown
 from modelspec.report.style import Style
 from modelspec.resolve import Resolved
 from modelspec.store.record import Record
@@ -16,13 +17,6 @@ from modelspec.store.record import Record
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
-
-BYTES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
-
-
-def bytes_shown(size: float) -> str:
-    """Bytes as people read them."""
-    return next((f"{size / unit:.1f} {name}" for name, unit in BYTES if size >= unit), f"{size:.0f} B")
 
 
 def reason_shown(reasons: tuple[Reason, ...], resolved: Resolved, limit: int = 2) -> str:

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "MS407": "tests/errors/test_pages.py::test_another_build_that_never_ends_is_not_waited_for",
     "MS451": "tests/build/test_cache.py::test_a_full_cache_is_done_without",
     "MS452": "tests/build/test_lock.py::test_a_folder_that_cannot_be_written_to_is_a_warning",
+    "MS453": "tests/execute/test_workers.py::test_a_kernel_that_keeps_the_network_is_said_once",
     "MS501": "tests/errors/test_pages.py::test_a_surprise_in_a_stage_is_a_clean_failure",
     "MS511": "tests/errors/test_pages.py::test_a_refusal_of_the_quantizer_is_told",
     "MS515": "tests/stages/test_compile.py::test_an_artifact_that_answers_otherwise_is_refused",
