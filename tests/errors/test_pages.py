@@ -31,6 +31,11 @@ ELSEWHERE = {
     "MS515": "tests/stages/test_compile.py::test_an_artifact_that_answers_otherwise_is_refused",
     "MS601": "tests/faults/test_kill.py::test_an_input_that_changes_during_the_build_fails_it",
     "MS602": "tests/errors/test_pages.py::test_a_damaged_cache_is_noticed_and_heals",
+    "MS603": "tests/build/test_verify.py::test_an_added_file",
+    "MS604": "tests/build/test_verify.py::test_edited_gates_are_named_all_at_once",
+    "MS605": "tests/build/test_verify.py::test_a_changed_weight_whose_digests_agree_shows_in_the_golden_outputs",
+    "MS606": "tests/build/test_rebuild.py::test_another_spec_is_said_first_and_nothing_is_built",
+    "MS607": "tests/build/test_rebuild.py::test_a_changed_weight_is_named_with_its_file",
 }
 """Codes that a page cannot show by files and a command; each is shown by a test."""
 
