@@ -13,6 +13,8 @@ from modelspec.publication import BUILD, CHECKSUMS
 from modelspec.verify.record import AGAIN, BuildSaid
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
+_OF_EVERY_TARGET = ("metrics.json", "runtime.json", "signature.json", "golden/inputs.npz", "golden/outputs.npz")
+"""Without one of these something would go unverified."""
 _OF_PUBLICATION = frozenset({"metrics.json", "MODEL_CARD.md"})
 """What publication writes itself; every other file is the output of an action."""
 
@@ -107,6 +109,9 @@ def against_record(folder: Path, files: Files, build: BuildSaid) -> Iterator[Dia
     for name, sha256 in files.listed.items():
         if sha256 not in made and name.rpartition("/")[2] not in _OF_PUBLICATION:
             yield Diagnostic("MS604", f"{name} is listed with a digest that no action of {BUILD} made", help=AGAIN)
+    needed = (f"{label}/{name}" for label in build.metrics for name in (*_OF_EVERY_TARGET, *build.artifact(label)))
+    for name in (name for name in needed if name not in files.listed):
+        yield Diagnostic("MS604", f"{name} is not listed, and every build has it", help=AGAIN)
     folders = {name.partition("/")[0] for name in files.listed if "/" in name}
     if files.listed and folders != set(build.metrics):
         text = f"the folders are {_words(folders)}, and {BUILD} records {_words(set(build.metrics))}"

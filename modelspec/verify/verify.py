@@ -116,7 +116,7 @@ def _contents(
     with workers(temporary / "workers", timeout_s) as running:
         for label in published.build.metrics:
             paths = published.files.of_target(label)
-            if paths and published.files.sound(paths):
+            if f"{label}/runtime.json" in paths and published.files.sound(paths):
                 on_step(f"running {label} on its golden inputs")
                 with found.collecting():
                     replayed, problems = replay(published, label, running)

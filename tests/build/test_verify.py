@@ -180,6 +180,19 @@ def test_a_file_that_no_action_made(project: Project) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["metrics.json", "runtime.json", "golden/outputs.npz", "model.onnx"])
+def test_a_file_that_was_removed_from_the_list_too(project: Project, name: str) -> None:
+    """What is not there cannot be wrong; it must not go unnoticed."""
+    sums = project.dist / "checksums.txt"
+    (project.dist / FP32 / name).unlink()
+    sums.write_text("".join(line for line in sums.read_text().splitlines(True) if f"{FP32}/{name}" not in line))
+    seal(project.dist)
+    found = verified(project)
+    assert f"MS604 {FP32}/{name} is not listed, and every build has it" in said(found)
+    assert found.error is not None
+    assert found.error.exit == Exit.INTEGRITY
+
+
 def test_edited_gates_are_named_all_at_once(project: Project) -> None:
     edits: list[tuple[str, object, str]] = [
         ("value", 0.9, "has the value 0.9 in build.json, and it is 0.953125"),
