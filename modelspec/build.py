@@ -40,6 +40,8 @@ class Asked:
     update: Collection[str] | None = None
     """Stages whose results may differ from those that model.lock pins; empty for all, None for none."""
     settings: Settings = field(default_factory=Settings)
+    judged: bool = True
+    """Whether gates and model.lock judge the result. Not where it is only compared with an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -224,13 +226,12 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     records |= {id_: _record(prepared, id_) for id_ in plan.actions if id_ not in records}
     figures = {label: gates.figures(plan, target, records, store.read) for label, target in plan.targets.items()}
     results = tuple(gates.check(resolved.loaded.spec, figures))
-    if failed := [result for result in results if not result.passed]:
+    if prepared.asked.judged and (failed := [result for result in results if not result.passed]):
         raise ModelspecError(tuple(gates.problem(result, resolved) for result in failed))
     require_unchanged(resolved, prepared.stats)
     finished = Publication(resolved, plan, records, figures, results, ran)
     new_lock = _next_lock(prepared, finished)
-    expected = publication.identity(resolved, plan, records)
-    current = not ran and publish.is_current(folder, expected, prepared.stats)
+    current = not ran and publish.is_current(folder, finished, prepared.stats)
     replaced = False
     if not current:
         folder, replaced = publish.publish(finished, prepared.asked.output, store)
@@ -255,6 +256,8 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
 def _next_lock(prepared: Prepared, finished: Publication) -> Lock | None:
     """The model.lock after this build; None where it stays. Raises MS632 where results are not those that it pins."""
     asked, resolved = prepared.asked, prepared.resolved
+    if not asked.judged:
+        return None
     current = lock.now(resolved, prepared.whole)
     outputs = publication.published(finished)
     if asked.update is not None and not asked.update:

@@ -118,6 +118,11 @@ CODES: dict[str, tuple[Exit, str]] = {
     # 6xx: integrity and safety
     "MS601": (Exit.INTEGRITY, "an input changed during the build"),
     "MS602": (Exit.INTEGRITY, "an artifact does not match its digest"),
+    "MS603": (Exit.INTEGRITY, "the files of a published folder are not those of its build"),
+    "MS604": (Exit.INTEGRITY, "the record of a build cannot be trusted"),
+    "MS605": (Exit.INTEGRITY, "a published model does not answer as it did"),
+    "MS606": (Exit.INTEGRITY, "the folder was not built from this spec"),
+    "MS607": (Exit.INTEGRITY, "a rebuild gives other content"),
     "MS611": (Exit.UNSAFE, "a link leaves the folder of the spec"),
     "MS612": (Exit.UNSAFE, "an unsafe file format"),
     "MS613": (Exit.UNSAFE, "an unsafe archive or model file"),

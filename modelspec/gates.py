@@ -68,11 +68,12 @@ def check(spec: ModelSpec, found: Mapping[str, Figures]) -> list[GateResult]:
         index = written.index(gate) if gate in written else None
         for target, values in found.items():
             if gate.targets is None or target in gate.targets:
-                results += _limits(gate, target, values, index, evaluate.direction(gate.metric))
+                results += limits(gate, target, values, index, evaluate.direction(gate.metric))
     return results
 
 
-def _limits(gate: Gate, target: str, values: Figures, index: int | None, better: str) -> list[GateResult]:
+def limits(gate: Gate, target: str, values: Figures, index: int | None, better: str) -> list[GateResult]:
+    """Every limit of one gate on one target."""
     value = _number(values.metrics.get(gate.metric))
     source = _number(values.source.get(gate.metric))
     results: list[GateResult] = []

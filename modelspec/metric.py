@@ -57,6 +57,12 @@ METRICS: dict[str, Metric] = {
 }
 """Every named metric. `agreement` is the share of samples on which the built model answers as the source does."""
 
+
+def direction(metric: str) -> Direction:
+    """Which way a metric is better; a metric of the user's is better higher."""
+    return METRICS[metric].better if metric in METRICS else "higher"
+
+
 DEFAULT_METRIC: dict[Task, str] = {
     "classification": "accuracy",
     "regression": "r2",

@@ -21,6 +21,7 @@ FORMAT = 1
 CHECKSUMS = "checksums.txt"
 BUILD = "build.json"
 METRICS = "metrics.json"
+CARD = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def fill(draft: Path, publication: Publication, store: Store) -> None:
                 store.take(file.sha256, path)
                 path.chmod(0o644)
             listed.append((file.sha256, f"{label}/{file.path}"))
-    listed.append(_write(draft, "MODEL_CARD.md", _card(publication)))
+    listed.append(_write(draft, CARD, _card(publication)))
     sums = digest.sums(listed).encode()
     _write(draft, CHECKSUMS, sums)
     _write(draft, BUILD, _json(_build_record(publication, digest.of_bytes(sums))))

@@ -9,7 +9,7 @@ from pathlib import Path
 from modelspec import digest
 from modelspec.errors import fail
 from modelspec.lock import Lock, as_text, path_of
-from modelspec.publication import BUILD, CHECKSUMS, Publication, fill
+from modelspec.publication import BUILD, CARD, CHECKSUMS, Publication, fill, identity, published
 from modelspec.spec.model import ModelSpec
 from modelspec.store.files import os_errors_explained, sync_folder
 from modelspec.store.locks import held
@@ -24,14 +24,19 @@ def folder_of(spec: ModelSpec, output: Path) -> Path:
     return output / spec.name / spec.version
 
 
-def is_current(folder: Path, expected: str, stats: StatCache) -> bool:
+def is_current(folder: Path, publication: Publication, stats: StatCache) -> bool:
     """Whether `folder` holds this very publication, every file of it untouched and nothing beside them."""
+    expected = {
+        f"{label}/{file.path}": file.sha256 for label, files in published(publication).items() for file in files
+    }
     try:
         build = json.loads((folder / BUILD).read_bytes())
         sums = (folder / CHECKSUMS).read_text().splitlines()
-        if build["publication"] != expected:
+        if build["publication"] != identity(publication.resolved, publication.plan, publication.records):
             return False
         listed = {path: sha256 for sha256, path in (line.split("  ", 1) for line in sums)}
+        if {path: sha256 for path, sha256 in listed.items() if path != CARD} != expected:
+            return False
         if set(digest.files_under(folder)) != {*listed, BUILD, CHECKSUMS}:
             return False
         if build["checksums"] != stats.of_file(folder / CHECKSUMS)[0]:

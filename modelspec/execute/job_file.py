@@ -35,7 +35,8 @@ def _part_to_json(part: Options) -> dict[str, Any]:
 def read_job(root: Path) -> tuple[Stage, Job, frozenset[str]]:
     """The stage, its job, and the distributions that user code may import."""
     value = json.loads((root / "job.json").read_text())
-    stage = _revive(registry.stages()[value["stage"]], value["options"])
+    kinds = {**registry.stages(), **registry.checks()}
+    stage = _revive(kinds[value["stage"]], value["options"])
     parts: dict[str, Any] = {}
     folders: Mapping[str, Mapping[str, type[Options]]] = {
         "framework": registry.frameworks(),

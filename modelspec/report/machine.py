@@ -28,8 +28,12 @@ def one_line(text: str) -> str:
 
 def json_list(diagnostics: list[Diagnostic]) -> str:
     """A JSON object with every field of every diagnostic."""
-    document = {"formatVersion": 1, "diagnostics": [_object(problem) for problem in diagnostics]}
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json.dumps({"formatVersion": 1, "diagnostics": objects(diagnostics)}, indent=2, ensure_ascii=False)
+
+
+def objects(diagnostics: list[Diagnostic]) -> list[dict[str, Any]]:
+    """Every field of every diagnostic, as JSON values."""
+    return [_object(problem) for problem in diagnostics]
 
 
 def _object(problem: Diagnostic) -> dict[str, Any]:

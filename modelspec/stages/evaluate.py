@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from modelspec.metric import DEFAULT_MAX_DROP, DEFAULT_METRIC, METRICS, Direction, Gate, Task
+from modelspec.metric import DEFAULT_MAX_DROP, DEFAULT_METRIC, METRICS, Direction, Gate, Task, direction
 from modelspec.options import ENTRYPOINT, check_entrypoint, text
 from modelspec.stage import Determinism, Job, Request, Stage
 from modelspec.stages import _metrics as compute
@@ -93,8 +93,8 @@ class Evaluate(Stage):
         return self.metrics or ((DEFAULT_METRIC[task],) if task else ())
 
     def direction(self, metric: str) -> Direction:
-        """Which way a metric is better; a metric of the user's is better higher."""
-        return METRICS[metric].better if metric in METRICS else "higher"
+        """Which way a metric is better."""
+        return direction(metric)
 
     def all_gates(self) -> tuple[Gate, ...]:
         """The written gates, and the default one where none of them says how much may be lost."""

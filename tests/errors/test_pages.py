@@ -39,6 +39,11 @@ ELSEWHERE = {
     "MS633": "tests/build/test_lock.py::test_locked_without_a_lock_is_refused",
     "MS620": "tests/build/test_cache.py::test_a_cache_that_others_can_write_to_is_refused",
     "MS602": "tests/errors/test_pages.py::test_a_damaged_cache_is_told_and_repaired",
+    "MS603": "tests/build/test_verify.py::test_an_added_file",
+    "MS604": "tests/build/test_verify.py::test_edited_gates_are_named_all_at_once",
+    "MS605": "tests/build/test_verify.py::test_a_changed_weight_whose_digests_agree_shows_in_the_golden_outputs",
+    "MS606": "tests/build/test_rebuild.py::test_another_spec_is_said_first_and_nothing_is_built",
+    "MS607": "tests/build/test_rebuild.py::test_a_changed_weight_is_named_with_its_file",
 }
 """Codes that a page cannot show by files and a command; each is shown by a test."""
 
