@@ -117,6 +117,8 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS611": (Exit.UNSAFE, "a link leaves the folder of the spec"),
     "MS612": (Exit.UNSAFE, "an unsafe file format"),
     "MS613": (Exit.UNSAFE, "an unsafe archive or model file"),
+    "MS614": (Exit.UNSAFE, "a file is not what its name says"),
+    "MS615": (Exit.UNSAFE, "not the file that is trusted"),
 }
 """Each code with the exit status it leads to and its title."""
 
