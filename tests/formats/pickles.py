@@ -3,6 +3,7 @@
 import pickle
 import struct
 from pathlib import Path
+from typing import Any
 
 
 def _text(value: str) -> bytes:

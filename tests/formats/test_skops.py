@@ -288,9 +288,8 @@ def test_the_schema_that_is_checked_is_the_one_that_is_read(tmp_path: Path) -> N
         json.dumps(made) for made in (skops_files.text(1), skops_files.called("builtins.exec", skops_files.text("1")))
     )
     for first, second in ((good, evil), (evil, good)):
-        text = '{"protocol": 2, "__class__": "list", "__module__": "builtins", "__loader__": "ListNode",' + (
-            f'"content": [{first}], "content": [{second}]}}'
-        )
+        text = '{"protocol": 2, "__class__": "list", "__module__": "builtins", "__loader__": "ListNode",'
+        text += f'"content": [{first}], "content": [{second}]}}'
         with zipfile.ZipFile(tmp_path / "model.skops", "w") as file:
             file.writestr("schema.json", text)
         if second is evil:
