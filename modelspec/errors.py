@@ -126,11 +126,13 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS611": (Exit.UNSAFE, "a link leaves the folder of the spec"),
     "MS612": (Exit.UNSAFE, "an unsafe file format"),
     "MS613": (Exit.UNSAFE, "an unsafe archive or model file"),
+    "MS614": (Exit.UNSAFE, "a file is not what its name says"),
+    "MS615": (Exit.UNSAFE, "not the file that is trusted"),
+    "MS620": (Exit.UNSAFE, "a cache that others can write to"),
     "MS630": (Exit.INTEGRITY, "model.lock cannot be understood"),
     "MS631": (Exit.INTEGRITY, "model.lock is out of date"),
     "MS632": (Exit.INTEGRITY, "a result is not the one that model.lock pins"),
     "MS633": (Exit.INTEGRITY, "there is no model.lock"),
-    "MS620": (Exit.UNSAFE, "a cache that others can write to"),
 }
 """Each code with the exit status it leads to and its title."""
 

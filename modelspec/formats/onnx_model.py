@@ -1,123 +1,63 @@
 """ONNX files: read after a preflight of our own, written without what leaks or varies.
 
-The library's checker is not a validator: it passes external data that is too short. So external data is checked here:
-it must be a plain file beside the model, named without folders, and hold every byte that the model promises.
+The library's checker is not a validator: it passes external data that is too short. So what a model promises is
+compared with what is there, in plain Python and before any of it is used; see the modules `onnx_*` beside this one.
 """
 
-import math
-import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelspec.errors import fail
+from modelspec.formats.onnx_parts import graphs as graphs  # noqa: PLC0414 - part of what this module offers
+from modelspec.formats.onnx_parts import parts
 from modelspec.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
-    from onnx import FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+    from onnx import FunctionProto, ModelProto, ValueInfoProto
 
 EXTERNAL_BYTES = 1_500_000_000
 """Above this the weights go to a second file: a protobuf may not reach 2 GiB."""
+
+MAX_BYTES = 2**31 - 1
 
 PRODUCER = "modelspec"
 
 
 def read(path: Path) -> "ModelProto":
-    """The model with all its weights in memory. Raises MS504 for what cannot be parsed, MS613 for unsafe external data."""
+    """The model with all its weights in memory. Raises MS504 for what is no sound model, MS613 for what promises data
+    that is not there or lies elsewhere, MS513 for operators that the runtime has not."""
+    from modelspec.formats import onnx_external, onnx_graph, onnx_tensor
+
+    model = _parse(path)
+    found = parts(model)
+    onnx_graph.check(model, found)
+    onnx_tensor.check(found)
+    onnx_external.load(found, path.parent)
+    onnx_tensor.check_indices(found)
+    return model
+
+
+def _parse(path: Path) -> "ModelProto":
+    """Protobuf refuses what lies more than 100 messages deep, so that nothing below need fear for the stack."""
     import onnx
     from google.protobuf.message import DecodeError
 
-    data = path.read_bytes()
-    if not data:
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise fail(
+            "MS504",
+            f"{path.name} has {size} bytes, and an ONNX file may not reach 2 GiB",
+            help="save it with its weights in a file beside it: onnx.save(..., save_as_external_data=True)",
+        )
+    if not size:
         raise fail("MS504", f"{path.name} is empty", help="export the model again")
     model = onnx.ModelProto()
     try:
-        model.ParseFromString(data)
+        model.ParseFromString(path.read_bytes())
     except DecodeError as error:
         raise fail("MS504", f"{path.name} is not an ONNX file", help="export the model again") from error
     if not model.HasField("graph") or not model.ir_version:
         raise fail("MS504", f"{path.name} is not an ONNX model: it has no graph", help="export the model again")
-    for tensor in tensors(model):
-        _check_tensor(tensor, path.parent)
-    onnx.load_external_data_for_model(model, str(path.parent))
     return model
-
-
-def _check_tensor(tensor: "TensorProto", folder: Path) -> None:
-    import onnx
-
-    if any(size < 0 for size in tensor.dims):
-        raise fail("MS613", f"the tensor {tensor.name!r} has a negative dimension")
-    if tensor.data_location != onnx.TensorProto.EXTERNAL:
-        return
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    if not location or "/" in location or "\\" in location or location in {".", ".."} or location.startswith("*"):
-        raise fail(
-            "MS613",
-            f"the external data of {tensor.name!r} is at {location!r}, not beside the model",
-            help="save the model with its external data in one file beside it",
-        )
-    data = folder / location
-    try:
-        status = data.lstat()
-    except OSError as error:
-        raise fail(
-            "MS613",
-            f"the external data {location!r} of {tensor.name!r} is missing",
-            help="name the folder that holds the model and its data as the artifact",
-        ) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise fail(
-            "MS613", f"the external data {location!r} is not a plain file", help="copy the file instead of linking it"
-        )
-    offset, length = _number(entries, "offset", tensor.name), _number(entries, "length", tensor.name)
-    needed = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    if offset + max(length, needed) > status.st_size:
-        raise fail(
-            "MS613",
-            f"the external data {location!r} is too short for {tensor.name!r}",
-            help="copy the file again; it was cut off",
-        )
-
-
-def _number(entries: dict[str, str], key: str, tensor: str) -> int:
-    value = entries.get(key, "0")
-    if not value.isdigit() or len(value) > 18:
-        raise fail("MS613", f"the external data of {tensor!r} has the {key} {value!r}")
-    return int(value)
-
-
-def graphs(model: "ModelProto") -> "Iterator[GraphProto]":
-    """The graph and every graph inside it, or inside a function."""
-    waiting: list[Any] = [model.graph]
-    nodes: list[NodeProto] = [node for function in model.functions for node in function.node]
-    while waiting or nodes:
-        if waiting:
-            graph = waiting.pop()
-            yield graph
-            nodes += graph.node
-        else:
-            for attribute in nodes.pop().attribute:
-                waiting += [attribute.g] if attribute.HasField("g") else []
-                waiting += attribute.graphs
-
-
-def tensors(model: "ModelProto") -> "Iterator[TensorProto]":
-    """Every tensor: initializers, sparse ones, and those in attributes, at any depth."""
-    nodes = [node for function in model.functions for node in function.node]
-    for graph in graphs(model):
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-        nodes += graph.node
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                yield from (sparse.values, sparse.indices)
 
 
 def strip(model: "ModelProto") -> None:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from modelspec.errors import fail
+from modelspec.formats.trust import Trust
 from modelspec.framework import ExportOptions, Files, Framework
 from modelspec.frameworks import _pytorch_export as exporters
-from modelspec.options import Entrypoint, Params, ProjectPath
+from modelspec.options import Entrypoint, Params, ProjectPath, refuse
 from modelspec.signature import Signature
 
 if TYPE_CHECKING:
@@ -34,9 +35,23 @@ class Pytorch(Framework):
     weights: ProjectPath | None = Field(
         None, description="State dict: .safetensors, or .pt with tensors only.", examples=["weights.safetensors"]
     )
+    trust: Trust | None = Field(
+        None,
+        description="Digest of the weights, where the file is a .pt with more than tensors and you trust whoever made it.",
+        examples=["sha256:" + 64 * "0"],
+    )
     params: Params = Field(
         default_factory=dict, description="Keyword arguments of the entrypoint.", examples=[{"width": 32}]
     )
+
+    @field_validator("trust")
+    @classmethod
+    def _has_effect(cls, value: str | None, info: ValidationInfo) -> str | None:
+        weights = info.data.get("weights")
+        if value is not None and "weights" in info.data and (weights is None or _is_safetensors(weights)):
+            what = "there are no weights" if weights is None else f"{weights} holds tensors only"
+            raise refuse("MS319", f"'trust' has no effect: {what}", "remove it")
+        return value
 
     def entrypoints(self) -> tuple[str, ...]:
         return (self.entrypoint,)
@@ -61,7 +76,7 @@ class Pytorch(Framework):
                 path=("entrypoint",),
             )
         if self.weights is not None:
-            _fill(module, torch_weights.read(files.path("weights")))
+            _fill(module, torch_weights.read(files.path("weights"), self.trust))
         return module.eval()
 
     def signature(self, model: Any, declared: Signature) -> Signature:
@@ -96,6 +111,10 @@ class Pytorch(Framework):
                 path=("opset",),
             )
         onnx_model.write(proto, target)
+
+
+def _is_safetensors(weights: object) -> bool:
+    return isinstance(weights, str) and weights.lower().endswith(".safetensors")
 
 
 def _called(build: Any, params: Mapping[str, Any], entrypoint: str) -> Any:

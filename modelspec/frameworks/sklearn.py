@@ -1,14 +1,15 @@
-"""scikit-learn estimators and pipelines, saved with skops: their preprocessing goes into the ONNX file."""
+"""scikit-learn estimators and pipelines, saved with skops or as a trusted pickle: their preprocessing goes into the ONNX file."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from modelspec.errors import fail
+from modelspec.formats.trust import Trust
 from modelspec.framework import ExportOptions, Files, Framework
-from modelspec.options import ProjectPath
+from modelspec.options import ProjectPath, refuse
 from modelspec.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -31,38 +32,26 @@ class Sklearn(Framework):
 
     framework: Literal["sklearn"] = Field(description="The source is a scikit-learn estimator.", examples=["sklearn"])
     artifact: ProjectPath = Field(description="The estimator, saved with skops.io.dump.", examples=["model.skops"])
+    trust: Trust | None = Field(
+        None,
+        description="Digest of the artifact, where it is a pickle (.joblib, .pkl) and you trust whoever made it.",
+        examples=["sha256:" + 64 * "0"],
+    )
+
+    @field_validator("trust")
+    @classmethod
+    def _has_effect(cls, value: str | None, info: ValidationInfo) -> str | None:
+        artifact = info.data.get("artifact")
+        if value is not None and isinstance(artifact, str) and not _is_pickle(artifact):
+            raise refuse("MS319", f"'trust' has no effect: {artifact} is no pickle, and runs no code", "remove it")
+        return value
 
     def load(self, files: Files) -> Any:
-        """The estimator. Only types of scikit-learn, SciPy and NumPy are made; anything else is MS612."""
-        import zipfile
-
-        import skops.io
+        """The estimator: of the types that are known when it is a skops file; whatever a trusted pickle makes."""
+        from modelspec.formats import pickle_file, skops_file
 
         path = files.path("artifact")
-        if path.suffix in {".pkl", ".pickle", ".joblib"}:
-            raise fail(
-                "MS612",
-                f"{path.name} is a pickle, and loading it could run code",
-                help='save the estimator with skops.io.dump(model, "model.skops")',
-                path=("artifact",),
-            )
-        try:
-            unknown = [name for name in skops.io.get_untrusted_types(file=path) if not name.startswith(_TRUSTED)]
-            if unknown:
-                raise fail(
-                    "MS612",
-                    f"{path.name} holds types beyond scikit-learn's: {', '.join(sorted(unknown)[:3])}",
-                    help="build the model of scikit-learn's own estimators",
-                    path=("artifact",),
-                )
-            return skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
-        except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-            raise fail(
-                "MS504",
-                f"{path.name} is not a readable skops file: {error}",
-                help="save the estimator again with skops.io.dump",
-                path=("artifact",),
-            ) from error
+        return pickle_file.read(path, self.trust) if _is_pickle(path.name) else skops_file.read(path)
 
     def signature(self, model: Any, declared: Signature) -> Signature:
         """One input [batch, features], float32 unless declared; the features are counted by the estimator."""
@@ -136,7 +125,10 @@ class Sklearn(Framework):
         onnx_model.write(proto, target)
 
 
-_TRUSTED = ("sklearn.", "numpy.", "scipy.", "builtins.")
+def _is_pickle(name: str) -> bool:
+    from modelspec.formats import pickle_file
+
+    return name.lower().endswith(pickle_file.SUFFIXES)
 
 
 def _methods(model: Any) -> list[str]:

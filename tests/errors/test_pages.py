@@ -122,7 +122,8 @@ def write_estimators(folder: Path) -> None:
 
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(*load_wine(return_X_y=True))
     skops.io.dump(model, folder / "model.skops")
-    (folder / "model.joblib").write_bytes(b"\x80\x04cos\nsystem\n")
+    for name in ("model.joblib", "renamed.skops"):
+        (folder / name).write_bytes(b"\x80\x04cos\nsystem\n")
 
 
 @pytest.fixture(scope="module")
