@@ -49,6 +49,9 @@ def _run(root: Path) -> bool:
         with watched(root / "in" / "code", distributions):
             stage.run(job)
     except ModelspecError as error:
+        if error.__cause__ is not None:
+            # The message has a line of it; the log, which it may refer to, has all.
+            traceback.print_exception(error.__cause__)
         write_result(root, error.diagnostics, time.monotonic() - began)
         return False
     except Exception as error:  # noqa: BLE001 - the one broad except: whatever a library raises, the stage has failed
@@ -63,4 +66,5 @@ def _unexpected(error: Exception) -> Diagnostic:
     if isinstance(error, MemoryError):
         return Diagnostic("MS406", "the worker ran out of memory", help="use a machine with more, or smaller data")
     first = str(error).strip().splitlines()[:1]
-    return Diagnostic("MS501", f"{type(error).__name__}: {first[0] if first else 'no message'}")
+    message = f"{type(error).__name__}: {first[0] if first else 'no message'}"
+    return Diagnostic("MS501", message, help="see the log; if model and data are sound, report it")
