@@ -270,14 +270,15 @@ def _not_isolated(reason: str) -> Diagnostic:
 def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnostic:
     """A stage's problem with its line in model.yaml: the option at fault, else the block the action comes from."""
     positions = resolved.loaded.positions
+    kinds = ("loader", "stage", "framework", "target")
+    places = [action.origins[k] for k in kinds if k in {"stage", "target", *action.parts} & set(action.origins)]
+    path = next((place for place in places if positions.has(place)), places[0])
     if problem.path:
         parts = {"stage": action.stage, **action.parts}
         owners = (kind for kind, part in parts.items() if problem.path[0] in type(part).model_fields)
-        path = (*action.origins[next(owners, "stage")], *problem.path)
-    else:
-        kinds = ("loader", "stage", "framework", "target")
-        places = [action.origins[k] for k in kinds if k in {"stage", "target", *action.parts} & set(action.origins)]
-        path = next((place for place in places if positions.has(place)), places[0])
+        exact = (*action.origins[next(owners, "stage")], *problem.path)
+        # Of a block that is not written at all, no line can be shown.
+        path = exact if positions.has(exact[:1]) else path
     return problem.at(file=str(resolved.loaded.file), span=positions.value(path), path=path)
 
 

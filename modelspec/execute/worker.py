@@ -58,6 +58,9 @@ def _run(root: Path) -> bool:
         with watched(root / "in" / "code", distributions):
             stage.run(job)
     except ModelspecError as error:
+        if error.__cause__ is not None:
+            # The message has a line of it; the log, which it may refer to, has all.
+            traceback.print_exception(error.__cause__)
         say([_OUT_OF_MEMORY] if _is_out_of_memory(error) else error.diagnostics)
         return False
     except Exception as error:  # noqa: BLE001 - the one broad except: whatever a library raises, the stage has failed
@@ -89,4 +92,5 @@ def _unexpected(error: Exception) -> Diagnostic:
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return Diagnostic("MS403", "no space left for what the worker writes", help="free some space")
     first = str(error).strip().splitlines()[:1]
-    return Diagnostic("MS501", f"{type(error).__name__}: {first[0] if first else 'no message'}")
+    message = f"{type(error).__name__}: {first[0] if first else 'no message'}"
+    return Diagnostic("MS501", message, help="see the log; if model and data are sound, report it")
