@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -152,17 +153,12 @@ def _without_cache(error: CacheUnavailableError, cache: Path) -> Diagnostic:
 
 def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
     """Run what must run, then publish; what turns out to be lost in the cache on the way is made again."""
-    is_cached = all(prepared.matches[id_].state is State.CACHED for id_ in prepared.plan.actions)
-    for attempt in range(_ATTEMPTS):
-        if is_cached and attempt == 0:
-            records = {id_: _record(prepared, id_) for id_ in prepared.plan.actions}
-            ran: frozenset[str] = frozenset()
-        else:
-            records, ran = _run(prepared, on_event)
-        try:
-            return _finished(prepared, records, ran)
-        except BlobLostError:
-            continue
+    if all(prepared.matches[id_].state is State.CACHED for id_ in prepared.plan.actions):
+        with suppress(BlobLostError):
+            return _finished(prepared, {id_: _record(prepared, id_) for id_ in prepared.plan.actions}, frozenset())
+    for _ in range(_ATTEMPTS):
+        with prepared.store.session(), suppress(BlobLostError):  # one session: nothing is pruned before it is published
+            return _finished(prepared, *_run(prepared, on_event))
     raise fail("MS602", "what the cache holds is lost or damaged each time it is made", help="use another --cache-dir")
 
 
@@ -220,7 +216,9 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     expected = publication.identity(resolved, plan, records)
     current = not ran and publish.is_current(folder, expected, prepared.stats)
     replaced = False
-    if not current:
+    if current:
+        publish.tidy(folder)
+    else:
         folder, replaced = publish.publish(finished, prepared.asked.output, store)
     if new_lock and not publish.write_lock(resolved.loaded.file, new_lock):
         warnings += (_lock_not_written(resolved),)
@@ -284,5 +282,5 @@ def _other_targets(prepared: Prepared, folder: Path) -> tuple[tuple[str, ...], t
 
 
 def _is_built(prepared: Prepared, label: str) -> bool:
-    actions = prepared.whole.only([label]).actions
-    return all(prepared.matches[id_].state is State.CACHED for id_ in actions)
+    found = [prepared.matches[id_] for id_ in prepared.whole.only([label]).actions]
+    return all(match.state is State.CACHED and prepared.store.find(match.key) for match in found)

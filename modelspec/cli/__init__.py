@@ -55,6 +55,15 @@ class Commands(click.Group):
 
             show(error, ctx)
             ctx.exit(error.exit)
+        except OSError as error:
+            from modelspec.cli.errors import show
+            from modelspec.store.files import explained, is_of_the_machine
+
+            if not is_of_the_machine(error):
+                raise
+            problem = explained(error, f"working on {ctx.invoked_subcommand}")
+            show(problem, ctx)
+            ctx.exit(problem.exit)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -14,7 +14,7 @@ from modelspec.execute.job_file import read_result, write_job
 from modelspec.match import Match
 from modelspec.plan import Given
 from modelspec.resolve import SourceFile
-from modelspec.store.files import cache_errors, copy, seal
+from modelspec.store.files import cache_errors, copy, remove_tree, seal
 from modelspec.store.record import Output, Record
 from modelspec.store.store import Store
 
@@ -23,7 +23,7 @@ def prepare(match: Match, records: Mapping[str, Record], store: Store) -> Path:
     """Make the folder. Raises MS601 when a file of the project is no longer the one that was hashed, and BlobLostError."""
     scratch = store.open_session() / match.key[:16]
     with cache_errors("preparing an action"):
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove_tree(scratch)
         (scratch / "in").mkdir(parents=True)
         (scratch / "out").mkdir()
         for name, value in match.action.inputs.items():
@@ -42,8 +42,10 @@ def prepare(match: Match, records: Mapping[str, Record], store: Store) -> Path:
 def _bring(file: SourceFile, target: Path) -> None:
     """Copy a file of the project, if it still is the one that was hashed."""
     try:
-        if file.origin.is_file() and copy(file.origin, target) == file.sha256:
-            return
+        if file.origin.is_file():
+            with file.origin.open("rb") as reader:
+                if copy(reader, target) == file.sha256:
+                    return
     except PermissionError as error:
         raise fail("MS402", f"{file.name} cannot be read any more", help="check its permissions") from error
     raise fail("MS601", f"{file.name} changed while it was being built", help="build again when nothing writes to it")
@@ -51,14 +53,15 @@ def _bring(file: SourceFile, target: Path) -> None:
 
 def collect(match: Match, scratch: Path, store: Store) -> Record:
     """Move what the action made into the store, and its record last. Raises CacheUnavailableError where that fails."""
+    said = read_result(scratch)
+    if said is None:
+        raise fail("MS405", "the worker ended before its work was done", help="see its log")
     missing = [slot for slot in match.action.stage.gives if not (scratch / "out" / slot).is_dir()]
     if missing:
         raise fail("MS501", f"the stage made no {' and no '.join(missing)}")
     made = scratch / "out"
     with cache_errors("writing to the cache"):
         outputs = tuple(_sealed(made, path) for path in digest.files_under(made))
-    said = read_result(scratch)
-    assert said is not None, "a worker that succeeds writes its result"
     warnings = tuple({field: asdict(warning)[field] for field in _KEPT} for warning in said.diagnostics)
     determinism = match.action.determinism.value
     record = Record(match.key, dict(match.preimage), outputs, determinism, said.seconds, warnings)
@@ -105,5 +108,5 @@ def keep_log(match: Match, scratch: Path, store: Store) -> str:
     with suppress(OSError):  # a log that is lost fails no build
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         (scratch / "log.txt").replace(target)
-    shutil.rmtree(scratch, ignore_errors=True)
+    remove_tree(scratch)
     return str(target)
