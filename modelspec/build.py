@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -158,19 +159,14 @@ def _without_cache(error: CacheUnavailableError, cache: Path) -> Diagnostic:
 
 def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
     """Run what must run, then publish; what turns out to be lost in the cache on the way is made again."""
-    is_cached = all(prepared.matches[id_].state is State.CACHED for id_ in prepared.plan.actions)
-    for attempt in range(_ATTEMPTS):
-        if is_cached and attempt == 0:
-            records = {id_: _record(prepared, id_) for id_ in prepared.plan.actions}
-            ran: frozenset[str] = frozenset()
-            warned: tuple[Diagnostic, ...] = ()
-        else:
+    if all(prepared.matches[id_].state is State.CACHED for id_ in prepared.plan.actions):
+        with suppress(BlobLostError):
+            return _finished(prepared, {id_: _record(prepared, id_) for id_ in prepared.plan.actions}, frozenset())
+    for _ in range(_ATTEMPTS):
+        with prepared.store.session(), suppress(BlobLostError):  # one session: nothing is pruned before it is published
             records, ran, warned = _run(prepared, on_event)
-        try:
             outcome = _finished(prepared, records, ran)
             return replace(outcome, warnings=(*warned, *outcome.warnings))
-        except BlobLostError:
-            continue
     raise fail("MS602", "what the cache holds is lost or damaged each time it is made", help="use another --cache-dir")
 
 
@@ -233,7 +229,9 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     new_lock = _next_lock(prepared, finished)
     current = not ran and publish.is_current(folder, finished, prepared.stats)
     replaced = False
-    if not current:
+    if current:
+        publish.tidy(folder)
+    else:
         folder, replaced = publish.publish(finished, prepared.asked.output, store)
     if new_lock and not publish.write_lock(resolved.loaded.file, new_lock):
         warnings += (_lock_not_written(resolved),)
@@ -299,5 +297,5 @@ def _other_targets(prepared: Prepared, folder: Path) -> tuple[tuple[str, ...], t
 
 
 def _is_built(prepared: Prepared, label: str) -> bool:
-    actions = prepared.whole.only([label]).actions
-    return all(prepared.matches[id_].state is State.CACHED for id_ in actions)
+    found = [prepared.matches[id_] for id_ in prepared.whole.only([label]).actions]
+    return all(match.state is State.CACHED and prepared.store.find(match.key) for match in found)

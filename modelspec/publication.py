@@ -14,6 +14,7 @@ from modelspec.plan import Plan
 from modelspec.resolve import Resolved
 from modelspec.spec.model import ModelSpec
 from modelspec.stage import Determinism
+from modelspec.store.files import sync_folder
 from modelspec.store.record import Record
 from modelspec.store.store import Store
 
@@ -90,6 +91,7 @@ def fill(draft: Path, publication: Publication, store: Store) -> None:
     for written in (draft, *sorted(draft.rglob("*"))):
         if written.is_dir():
             written.chmod(0o755)
+            sync_folder(written)
         else:
             with written.open("rb") as opened:
                 os.fsync(opened.fileno())

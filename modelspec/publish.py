@@ -4,10 +4,11 @@ import json
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from modelspec import digest
-from modelspec.errors import fail
+from modelspec.errors import ModelspecError, fail
 from modelspec.lock import Lock, as_text, path_of
 from modelspec.publication import BUILD, CARD, CHECKSUMS, Publication, fill, identity, published
 from modelspec.spec.model import ModelSpec
@@ -17,6 +18,7 @@ from modelspec.store.stat_cache import StatCache
 from modelspec.store.store import Store
 
 _LOCK_DEADLINE_S = 600.0
+_DRAFT, _ASIDE = ".draft", ".aside"
 
 
 def folder_of(spec: ModelSpec, output: Path) -> Path:
@@ -55,9 +57,8 @@ def publish(publication: Publication, output: Path, store: Store) -> tuple[Path,
             raise fail("MS402", f"{folder} is not a folder", help="move it away, or choose another --output")
         # The folder itself is the lock: builds that share it need not share a cache.
         with held(folder.parent, _LOCK_DEADLINE_S, str(folder)):
-            for leftover in folder.parent.glob(f".{folder.name}.*.draft"):
-                _recover(leftover, folder)
-            draft = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.draft"
+            _recover(folder)
+            draft = _beside(folder, _DRAFT)
             draft.mkdir()
             try:
                 fill(draft, publication, store)
@@ -68,32 +69,51 @@ def publish(publication: Publication, output: Path, store: Store) -> tuple[Path,
     return folder, replaced
 
 
+def tidy(folder: Path) -> None:
+    """Remove what a build that died while it published left beside `folder`; where that fails, nothing is lost."""
+    with suppress(OSError, ModelspecError):
+        if _leftovers(folder):
+            with held(folder.parent, _LOCK_DEADLINE_S, str(folder)):
+                _recover(folder)
+
+
 def write_lock(spec: Path, lock: Lock) -> bool:
     """Write model.lock beside the spec, if it says something new; whether it could be."""
     file, text = path_of(spec), as_text(lock)
     try:
         if file.is_file() and file.read_text(encoding="utf-8") == text:
             return True
-        draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.draft")
-        try:
-            with draft.open("x", encoding="utf-8") as opened:
-                opened.write(text)
-                opened.flush()
-                os.fsync(opened.fileno())
-            draft.replace(file)
-        finally:
+        with held(file.parent, _LOCK_DEADLINE_S, str(file)):
+            draft = file.with_name(f".{file.name}.draft")  # one name: what a killed build left is overwritten
             draft.unlink(missing_ok=True)
+            try:
+                with draft.open("x", encoding="utf-8") as opened:
+                    opened.write(text)
+                    opened.flush()
+                    os.fsync(opened.fileno())
+                draft.replace(file)
+            finally:
+                draft.unlink(missing_ok=True)
     except OSError:
         return False
     return True
 
 
-def _recover(leftover: Path, folder: Path) -> None:
-    """A build that died between moving the old folder aside and the new one in left the old one here: put it back."""
-    if not folder.exists() and (leftover / BUILD).is_file():
-        leftover.rename(folder)
-    else:
-        shutil.rmtree(leftover, ignore_errors=True)
+def _leftovers(folder: Path) -> list[Path]:
+    return [path for kind in (_ASIDE, _DRAFT) for path in folder.parent.glob(f".{folder.name}.*{kind}")]
+
+
+def _recover(folder: Path) -> None:
+    """Put back what a build that died between its two renames had moved aside; a draft may be torn, and goes."""
+    for leftover in _leftovers(folder):
+        if leftover.suffix == _ASIDE and not folder.exists():
+            leftover.rename(folder)
+        else:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _beside(folder: Path, kind: str) -> Path:
+    return folder.parent / f".{folder.name}.{secrets.token_hex(4)}{kind}"
 
 
 def _checksums(folder: Path) -> bytes:
@@ -111,7 +131,7 @@ def _swap(draft: Path, folder: Path) -> None:
     if not folder.exists():
         draft.rename(folder)
     elif not exchange(draft, folder):
-        aside = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.draft"
+        aside = _beside(folder, _ASIDE)
         folder.rename(aside)
         draft.rename(folder)
         shutil.rmtree(aside, ignore_errors=True)

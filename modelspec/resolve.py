@@ -99,7 +99,10 @@ def _tree(root: Path, name: str, path: Path_, stats: StatCache) -> list[SourceFi
             help="check the path; it is relative to model.yaml",
             path=path,
         )
-    inside = digest.files_under(top) if top.is_dir() else [""]
+    try:
+        inside = digest.files_under(top) if top.is_dir() else [""]
+    except OSError as error:
+        raise _unreadable(name, error, path) from error
     return [_one(root, top / rest, f"{top.name}/{rest}".rstrip("/"), path, stats) for rest in inside]
 
 
@@ -116,10 +119,12 @@ def _one(root: Path, origin: Path, name: str, path: Path_, stats: StatCache) -> 
             raise fail("MS210", f"{name!r} is not a regular file", path=path)
         sha256, size = stats.of_file(origin)
     except OSError as error:
-        raise fail(
-            "MS402", f"{name!r} cannot be read: {error.strerror}", help="check its permissions", path=path
-        ) from error
+        raise _unreadable(name, error, path) from error
     return SourceFile(name, sha256, size, origin)
+
+
+def _unreadable(name: str, error: OSError, path: Path_) -> ModelspecError:
+    return fail("MS402", f"{name!r} cannot be read: {error.strerror}", help="check its permissions", path=path)
 
 
 def _code_files(loaded: Loaded, source: Framework, stats: StatCache) -> list[SourceFile]:

@@ -13,11 +13,8 @@ import click
 from modelspec.cli.options import use_color
 from modelspec.errors import Diagnostic, ModelspecError, fail
 
-_REFUSALS = {
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG,
-    errno.ELOOP, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
-}  # fmt: skip
-"""What the operating system may answer to a program without faults."""
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP}
+"""What the operating system may answer to a program without faults, besides what `is_of_the_machine`."""
 
 
 @contextmanager
@@ -30,10 +27,10 @@ def refusals_explained(context: click.Context) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _REFUSALS:
-            raise
-        from modelspec.store.files import explained
+        from modelspec.store.files import explained, is_of_the_machine
 
+        if error.errno not in _REFUSALS and not is_of_the_machine(error):
+            raise
         raise explained(error, f"running modelspec {context.invoked_subcommand}") from error
 
 

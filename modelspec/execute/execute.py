@@ -16,7 +16,7 @@ from modelspec.match import Match, State, input_files, match_one
 from modelspec.plan import Action, Plan
 from modelspec.resolve import Resolved
 from modelspec.stage import Determinism
-from modelspec.store.files import CacheUnavailableError
+from modelspec.store.files import CacheUnavailableError, cache_errors
 from modelspec.store.locks import FileLock
 from modelspec.store.record import Record
 from modelspec.store.store import BlobLostError, Store
@@ -50,14 +50,14 @@ class _Running:
 
 def execute(plan: Plan, resolved: Resolved, store: Store, settings: Settings) -> Iterator[Event]:
     """Run every action that has no record; afterwards the store holds one for each that did not fail."""
-    run = _Run(plan, resolved, store, settings, Pool(store.open_session()))
-    try:
-        yield from run.events()
-    finally:
-        run.pool.close()
-        for running in run.running.values():
-            release(running.locks)
-        store.close_session()
+    with store.session() as folder:
+        run = _Run(plan, resolved, store, settings, Pool(folder))
+        try:
+            yield from run.events()
+        finally:
+            run.pool.close()
+            for running in run.running.values():
+                release(running.locks)
 
 
 @dataclass
@@ -131,7 +131,8 @@ class _Run:
             yield self._failure(match, error.diagnostics, "")
             return
         self.running[action.id] = _Running(match, scratch, locks, time.monotonic())
-        self.pool.run(action.id, scratch, _modules(action), self.settings.memory)
+        with cache_errors("starting a worker"):
+            self.pool.run(action.id, scratch, _modules(action), self.settings.memory)
         yield Started(match)
 
     def _irreplaceable(self, match: Match) -> Diagnostic | None:
@@ -186,13 +187,17 @@ class _Run:
         """The action's lock, and the machine's for work that must be alone; None while another build has one."""
         names = [match.key, *(["exclusive"] if match.action.stage.exclusive else [])]
         taken: list[FileLock] = []
-        for name in names:
-            lock = self.store.lock(name)
-            if not lock.try_acquire():
-                for held in taken:
-                    held.release()
-                return None
-            taken.append(lock)
+        try:
+            with cache_errors("locking an action"):
+                for name in names:
+                    lock = self.store.lock(name)
+                    if not lock.try_acquire():
+                        release(taken)
+                        return None
+                    taken.append(lock)
+        except CacheUnavailableError:
+            release(taken)
+            raise
         return taken
 
     def _finished(self, wait_s: float) -> Iterator[Event]:

@@ -17,7 +17,7 @@ from modelspec.match import Match
 from modelspec.options import bytes_shown
 from modelspec.plan import Given
 from modelspec.resolve import SourceFile
-from modelspec.store.files import cache_errors, copy, seal
+from modelspec.store.files import cache_errors, copy_file, remove_tree, seal
 from modelspec.store.record import Output, Record
 from modelspec.store.store import Store
 
@@ -26,7 +26,7 @@ def prepare(match: Match, records: Mapping[str, Record], store: Store) -> Path:
     """Make the folder. Raises MS601 when a file of the project is no longer the one that was hashed, and BlobLostError."""
     scratch = store.open_session() / match.key[:16]
     with cache_errors("preparing an action"):
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove_tree(scratch)
         (scratch / "in").mkdir(parents=True)
         (scratch / "out").mkdir()
         for name, value in match.action.inputs.items():
@@ -45,7 +45,7 @@ def prepare(match: Match, records: Mapping[str, Record], store: Store) -> Path:
 def _bring(file: SourceFile, target: Path) -> None:
     """Copy a file of the project, if it still is the one that was hashed."""
     try:
-        if file.origin.is_file() and copy(file.origin, target) == file.sha256:
+        if file.origin.is_file() and copy_file(file.origin, target) == file.sha256:
             return
     except PermissionError as error:
         raise fail("MS402", f"{file.name} cannot be read any more", help="check its permissions") from error
@@ -107,5 +107,5 @@ def keep_log(match: Match, scratch: Path, store: Store) -> str:
     with suppress(OSError):  # a log that is lost fails no build
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         (scratch / "log.txt").replace(target)
-    shutil.rmtree(scratch, ignore_errors=True)
+    remove_tree(scratch)
     return str(target)

@@ -4,18 +4,18 @@ Pruning drops the records that were not used for longest, then the bytes that no
 relies on stays, and so does a `recorded` result that a project's model.lock pins: it could not be made again.
 """
 
+import os
 import re
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelspec import digest
-from modelspec.store.locks import FileLock
+from modelspec.store.files import is_sound, open_plain, os_errors_explained, raise_shortage, remove_tree
 from modelspec.store.record import Record
 from modelspec.store.roots import rooted
-from modelspec.store.store import PINS, Store
+from modelspec.store.session import pinned, sweep
+from modelspec.store.store import Store
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -43,20 +43,53 @@ class Pruned:
 
 def entries(store: Store) -> list[Entry]:
     """Every whole record, newest first."""
-    found = []
-    for path in sorted((store.root / "ac").glob("*/*.json")):
-        with suppress(OSError):
-            record = Record.from_bytes(path.read_bytes(), path.stem)
-            if record:
+    with os_errors_explained("reading the cache"):
+        return _scan(store)[0]
+
+
+def _scan(store: Store) -> tuple[list[Entry], list[Path]]:
+    """The whole records, newest first, and what is none. Raises OSError for what cannot be read: it may be one."""
+    found, broken = [], []
+    for path in _records(store):
+        with suppress(FileNotFoundError):
+            if record := _read(path):
                 size = sum(output.size for output in record.outputs)
                 stage = str(record.preimage.get("stage", "?"))
                 found.append(Entry(path.stem, stage, size, path.stat().st_mtime, record))
-    return sorted(found, key=lambda entry: (-entry.used, entry.key))
+            else:
+                broken.append(path)
+    return sorted(found, key=lambda entry: (-entry.used, entry.key)), broken
+
+
+def _records(store: Store) -> list[Path]:
+    return sorted((store.root / "ac").glob("*/*.json"))
+
+
+def _read(path: Path) -> Record | None:
+    """The record, or None where it is not whole. Raises OSError where that cannot be told."""
+    if path.is_symlink() or path.is_dir():
+        return None
+    with open_plain(path) as file:
+        return Record.from_bytes(file.read(), path.stem)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def total_bytes(store: Store) -> int:
     """Bytes of all objects."""
-    return sum(path.stat().st_size for path in blobs(store))
+    return sum(map(_size, blobs(store)))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; none if a build has put it aside meanwhile."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
 
 
 def blobs(store: Store) -> list[Path]:
@@ -69,24 +102,30 @@ def prune(store: Store, max_bytes: int | None, max_age_s: float | None, *, dry_r
     """Forget records older than `max_age_s`, then the oldest until the rest fits `max_bytes`; drop orphaned bytes."""
     if not store.root.is_dir():
         return Pruned(0, 0, 0)
-    with store.gc_lock(shared=False):
-        forgotten, kept = _chosen(store, max_bytes, max_age_s)
+    with os_errors_explained("pruning the cache"), store.gc_lock(shared=False):
+        everything, broken = _scan(store)
+        forgotten, kept = _chosen(store, everything, max_bytes, max_age_s)
         orphans = [path for path in blobs(store) if path.name not in kept]
-        size = sum(path.stat().st_size for path in orphans)
+        size = sum(map(_size, orphans))
         if not dry_run:
             for key in forgotten:
-                store.forget(key)
                 store.log(key).unlink(missing_ok=True)
-            for path in (*orphans, *(store.root / "quarantine").glob("*")):
-                path.unlink(missing_ok=True)
+            # Records first: one that is there has its bytes at all times.
+            for path in (*map(store.record_path, forgotten), *broken, *orphans):
+                _remove(path)
+            remove_tree(store.root / "quarantine")
+            with store.sessions_lock():
+                sweep(store.temporary)
     return Pruned(len(forgotten), len(orphans), size)
 
 
-def _chosen(store: Store, max_bytes: int | None, max_age_s: float | None) -> tuple[list[str], set[str]]:
+def _chosen(
+    store: Store, everything: list[Entry], max_bytes: int | None, max_age_s: float | None
+) -> tuple[list[str], set[str]]:
     """Keys to forget, and the digests that stay."""
     now = time.time()
-    safe = _pinned(store) | rooted(store)
-    everything = entries(store)
+    with store.sessions_lock():
+        safe = pinned(store.temporary) | rooted(store)
     kept = {o.sha256: o.size for entry in everything if entry.key in safe for o in entry.record.outputs}
     forgotten: list[str] = []
     for entry in everything:
@@ -100,20 +139,6 @@ def _chosen(store: Store, max_bytes: int | None, max_age_s: float | None) -> tup
         else:
             kept |= new
     return forgotten, set(kept)
-
-
-def _pinned(store: Store) -> set[str]:
-    """Keys that running builds rely on. A session whose lock is free belongs to no one any more."""
-    keys: set[str] = set()
-    with store.sessions_lock():
-        for path in (store.root / "tmp").glob("*.lock"):
-            lock = FileLock(path)
-            with suppress(OSError):
-                if lock.try_acquire():
-                    lock.release()
-                else:
-                    keys |= set((path.with_suffix("") / PINS).read_text(encoding="ascii").split())
-    return keys
 
 
 @dataclass(frozen=True)
@@ -135,35 +160,35 @@ class Verified:
 
 def verify(store: Store, *, repair: bool) -> Verified:
     """Hash every object and read every record; `repair` puts damaged bytes aside and drops records that lack theirs."""
-    records = sorted((store.root / "ac").glob("*/*.json"))  # first: a record that is written meanwhile has its bytes
-    objects = blobs(store)
-    damaged = [path for path in objects if not _is_sound(path)]
-    bad = {path.name for path in damaged}
-    there = {path.name for path in objects} - bad
-    found = [Defect(path, "its bytes are not what its name says") for path in damaged]
-    defective = list(_defective(records, there))
-    if repair:
-        for path in damaged:
-            store.quarantine(path.name)
-        for defect in defective:
-            defect.path.unlink(missing_ok=True)
-    return Verified(len(objects), len(records), (*found, *defective))
+    with os_errors_explained("verifying the cache"):
+        records, objects = _records(store), blobs(store)
+        damaged = [path for path in objects if not is_sound(path, path.name) and path.exists()]
+        there = {path.name for path in objects} - {path.name for path in damaged}
+        suspects = [path for path in records if _defect(store, path, there)]
+        # Builds and prunings go on meanwhile: what seems to lack something is looked at again with prunings kept out.
+        with store.gc_lock(shared=True) if os.access(store.root, os.W_OK) else nullcontext():
+            defects = [defect for path in suspects if (defect := _defect(store, path, set()))]
+            if repair:
+                for path in damaged:
+                    store.quarantine(path.name)
+                for defect in defects:
+                    _remove(defect.path)
+    rotten = [Defect(path, "its bytes are not what its name says") for path in damaged]
+    return Verified(len(objects), len(records), (*rotten, *defects))
 
 
-def _is_sound(path: Path) -> bool:
+def _defect(store: Store, path: Path, there: set[str]) -> Defect | None:
+    """What is wrong with a record; `there` are objects that need no second look."""
     try:
-        return digest.of_file(path) == path.name
-    except OSError:
-        return False
-
-
-def _defective(records: list[Path], there: set[str]) -> Iterator[Defect]:
-    for path in records:
-        try:
-            record = Record.from_bytes(path.read_bytes(), path.stem)
-        except OSError:
-            record = None
-        if record is None:
-            yield Defect(path, "it is not a whole record of its key")
-        elif lost := [output.path for output in record.outputs if output.sha256 not in there]:
-            yield Defect(path, f"{lost[0]} is missing or damaged")
+        record = _read(path)
+    except FileNotFoundError:
+        return None  # it was pruned
+    except OSError as error:
+        raise_shortage(error)
+        record = None
+    if record is None:
+        return Defect(path, "it is not a whole record of its key")
+    for output in record.outputs:
+        if output.sha256 not in there and not is_sound(store.blob(output.sha256), output.sha256):
+            return Defect(path, f"{output.path} is missing or damaged")
+    return None

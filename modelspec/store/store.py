@@ -5,23 +5,33 @@ bytes that were not what their name says. A build holds a session: a folder of i
 records it relies on, which pruning leaves alone.
 """
 
-import errno
 import os
+import re
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from modelspec import digest
 from modelspec.errors import fail
-from modelspec.store.files import cache_errors, copy, make_folder, sync_folder, write_durably
+from modelspec.store.files import (
+    cache_errors,
+    copy,
+    is_sound,
+    make_folder,
+    open_plain,
+    raise_shortage,
+    sync_folder,
+    write_durably,
+)
 from modelspec.store.locks import FileLock, held
 from modelspec.store.record import Record
+from modelspec.store.session import Session, sweep
 
 LAYOUT = "v1"
-PINS = "pins"
 _LOCK_DEADLINE_S = 600.0
+_KEY = re.compile(rb"[0-9a-f]{64}\n")
+_KEY_BYTES = 65
 
 
 class BlobLostError(Exception):
@@ -50,9 +60,9 @@ class Store:
     def __init__(self, folder: Path, below: "Store | None" = None) -> None:
         self.root = Path(os.path.abspath(folder)) / LAYOUT  # noqa: PTH100 - without following links
         self._layers: tuple[Store, ...] = (self, *((below,) if below else ()))
-        self._session: Path | None = None
-        self._session_lock: FileLock | None = None
-        self._pinned: set[str] = set()
+        self._session: Session | None = None
+        self._lost: set[str] = set()
+        """Digests whose bytes are no good and lie where they cannot be moved away."""
 
     def require_private(self) -> None:
         """Raise MS620 where another user could have planted records, or could read weights and samples."""
@@ -80,6 +90,11 @@ class Store:
         """Held while sessions are begun, swept or asked for their pins: a new one has its lock before others see it."""
         return held(self.root / "sessions.lock", _LOCK_DEADLINE_S, "the cache")
 
+    @property
+    def temporary(self) -> Path:
+        """Where sessions have their folders."""
+        return self.root / "tmp"
+
     def log(self, key: str) -> Path:
         """Where the output of the action `key` is kept, failed or not."""
         return self.root / "logs" / f"{key}.log"
@@ -97,34 +112,25 @@ class Store:
         if self._session is None:
             self.require_private()
             with cache_errors("preparing the cache"), self.sessions_lock():
-                temporary = make_folder(self.root / "tmp")
-                self._sweep(temporary)
-                session = temporary / f"{os.getpid()}-{secrets.token_hex(4)}"
-                lock = FileLock(temporary / f"{session.name}.lock")
-                lock.try_acquire()
-                session.mkdir(mode=0o700)
-                (session / PINS).touch(mode=0o600)
-                self._session, self._session_lock = session, lock
-        return self._session
-
-    @staticmethod
-    def _sweep(temporary: Path) -> None:
-        for path in temporary.glob("*.lock"):
-            lock = FileLock(path)
-            if lock.try_acquire():
-                shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-                path.unlink(missing_ok=True)
-                lock.release()
+                sweep(self.temporary)
+                self._session = Session(self.temporary)
+        return self._session.folder
 
     def close_session(self) -> None:
         """Remove what this process left in tmp/, and let go of its records."""
-        if self._session is not None and self._session_lock is not None:
-            shutil.rmtree(self._session, ignore_errors=True)
-            with suppress(OSError):
-                self._session_lock.path.unlink(missing_ok=True)
-            self._session_lock.release()
+        if self._session is not None:
+            self._session.close()
             self._session = None
-            self._pinned.clear()
+
+    @contextmanager
+    def session(self) -> Iterator[Path]:
+        """Hold a session: nothing that is found or committed meanwhile is pruned. Within another, that one goes on."""
+        outermost = self._session is None
+        try:
+            yield self.open_session()
+        finally:
+            if outermost:
+                self.close_session()
 
     @contextmanager
     def _pinning(self) -> Iterator[None]:
@@ -137,13 +143,9 @@ class Store:
 
     def _pin(self, key: str) -> None:
         """Note that this session relies on a record; its age counts from now."""
-        if self._session is None or key in self._pinned:
-            return
-        self._pinned.add(key)
-        with (self._session / PINS).open("a", encoding="ascii") as file:
-            file.write(f"{key}\n")
-        with suppress(OSError):
-            os.utime(self.record_path(key))
+        if self._session is not None and self._session.pin(key):
+            with suppress(OSError):
+                os.utime(self.record_path(key))
 
     def find(self, key: str) -> Record | None:
         """The record of a key, if it is whole and all its bytes are there at their size."""
@@ -158,25 +160,26 @@ class Store:
         """The record of a key, whether or not its bytes are there."""
         for layer in self._layers:
             try:
-                data = layer.record_path(key).read_bytes()
-            except OSError:
+                with open_plain(layer.record_path(key)) as file:
+                    record = Record.from_bytes(file.read(), key)
+            except OSError as error:
+                raise_shortage(error)
                 continue
-            if record := Record.from_bytes(data, key):
+            if record:
                 return record
         return None
 
     def _present(self, sha256: str, size: int) -> bool:
         for layer in self._layers:
             with suppress(OSError):
-                if layer.blob(sha256).stat().st_size == size:
+                if sha256 not in layer._lost and layer.blob(sha256).stat().st_size == size:
                     return True
         return False
 
     def take(self, sha256: str, target: Path) -> None:
         """Copy bytes out, hashing them on the way. Raises BlobLostError when they are absent or damaged."""
         for layer in self._layers:
-            blob = layer.blob(sha256)
-            if blob.is_file() and _copied(blob, target) == sha256:
+            if _copied(layer.blob(sha256), target):
                 return
             layer.quarantine(sha256)
         raise BlobLostError(sha256)
@@ -184,8 +187,12 @@ class Store:
     def read(self, sha256: str) -> bytes:
         """The bytes of a small object, verified. Raises BlobLostError when they are absent or damaged."""
         for layer in self._layers:
-            with suppress(OSError):
-                data = layer.blob(sha256).read_bytes()
+            try:
+                with open_plain(layer.blob(sha256)) as file:
+                    data = file.read()
+            except OSError as error:
+                raise_shortage(error)
+            else:
                 if digest.of_bytes(data) == sha256:
                     return data
             layer.quarantine(sha256)
@@ -193,9 +200,22 @@ class Store:
 
     def quarantine(self, sha256: str) -> None:
         """Put bytes aside that are not what their name says, so that they are a miss, and can be looked at."""
+        blob = self.blob(sha256)
+        aside = self._set_aside(blob)
         with suppress(OSError):
-            folder = make_folder(self.root / "quarantine")
-            self.blob(sha256).replace(folder / f"{sha256}.{secrets.token_hex(4)}")
+            if aside is None and os.path.lexists(blob):
+                self._lost.add(sha256)
+            elif aside and is_sound(aside, sha256):
+                aside.replace(blob)  # another build made them again meanwhile
+
+    def _set_aside(self, path: Path) -> Path | None:
+        """Move what lies at `path` out of the way; returns the place, or None where it cannot be moved."""
+        try:
+            aside = make_folder(self.root / "quarantine") / f"{path.name}.{secrets.token_hex(4)}"
+            path.replace(aside)
+        except OSError:
+            return None
+        return aside
 
     def commit(self, record: Record, folder: Path) -> None:
         """Move the files that a record names from `folder` into the store, then write the record.
@@ -208,12 +228,20 @@ class Store:
                 blob = self.blob(output.sha256)
                 make_folder(blob.parent)
                 # Even where the name is taken: what lies there may be damaged, and this was just hashed.
+                self._clear(blob)
                 (folder / output.path).replace(blob)
+                self._lost.discard(output.sha256)
                 changed.add(blob.parent)
             for parent in sorted(changed):
                 sync_folder(parent)
+            self._clear(self.record_path(record.key))
             write_durably(self.record_path(record.key), record.to_bytes(), self.open_session())
             self._pin(record.key)
+
+    def _clear(self, path: Path) -> None:
+        """A folder, unlike a file, is not replaced by a file of its name."""
+        if path.is_dir():
+            self._set_aside(path)
 
     def forget(self, key: str) -> None:
         """Drop a record, so that its action runs again."""
@@ -223,8 +251,9 @@ class Store:
     def latest(self, spec: str, action: str) -> Record | None:
         """What the action was when this spec was last built."""
         for layer in self._layers:
-            with suppress(OSError):
-                return self.record((layer.root / "latest" / spec / _file_name(action)).read_text().strip())
+            with suppress(OSError), open_plain(layer.root / "latest" / spec / _file_name(action)) as file:
+                if _KEY.fullmatch(key := file.read(_KEY_BYTES)):
+                    return self.record(key.decode().strip())
         return None
 
     def set_latest(self, spec: str, action: str, key: str) -> None:
@@ -232,7 +261,7 @@ class Store:
         path = self.root / "latest" / spec / _file_name(action)
         with suppress(OSError):
             make_folder(path.parent)
-            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            draft = self.open_session() / "latest"
             draft.write_text(key + "\n")
             draft.replace(path)
 
@@ -241,14 +270,15 @@ def _file_name(action: str) -> str:
     return action.replace("/", "_")
 
 
-def _copied(blob: Path, target: Path) -> str:
-    """The digest of what was copied; "" where the disk does not give the bytes back."""
+def _copied(blob: Path, target: Path) -> bool:
+    """Copy an object out; False, and no copy, where the disk does not give back the bytes of its name."""
     try:
-        found = copy(blob, target)
+        with open_plain(blob) as reader:
+            if copy(reader, target) == blob.name:
+                return True
     except OSError as error:
-        if error.errno != errno.EIO and error.filename != str(blob):
+        raise_shortage(error)
+        if is_sound(blob, blob.name):
             raise  # the target is at fault
-        found = ""
-    if found != blob.name:
-        target.unlink(missing_ok=True)
-    return found
+    target.unlink(missing_ok=True)
+    return False

@@ -8,7 +8,7 @@ from modelspec.errors import Diagnostic, fail
 from modelspec.publication import BUILD
 from modelspec.resolve import resolve
 from modelspec.spec.load import Loaded
-from modelspec.store.files import copy
+from modelspec.store.files import copy_file
 from modelspec.store.stat_cache import StatCache
 from modelspec.verify.record import BuildSaid
 
@@ -38,9 +38,9 @@ def copy_project(loaded: Loaded, target: Path, stats: StatCache) -> Path:
     """Copy what the spec names to the folder `target`; returns the copy of the spec. Raises MS601 for what changes meanwhile."""
     resolved = resolve(loaded, stats)
     for file in (*(file for files in resolved.files.values() for file in files), *resolved.code):
-        if copy(file.origin, target / file.origin.relative_to(loaded.root)) != file.sha256:
+        if copy_file(file.origin, target / file.origin.relative_to(loaded.root)) != file.sha256:
             raise fail("MS601", f"{file.name} changed while it was being copied", help="try again when nothing writes to it")  # fmt: skip
     for name in (loaded.file.name, *_BESIDE):
         if (loaded.root / name).is_file():
-            copy(loaded.root / name, target / name)
+            copy_file(loaded.root / name, target / name)
     return target / loaded.file.name

@@ -13,7 +13,7 @@ from modelspec.execute.pool import Done, Pool
 from modelspec.execute.scratch import diagnose
 from modelspec.plan import Action
 from modelspec.stage import Stage
-from modelspec.store.files import copy
+from modelspec.store.files import copy_file
 from modelspec.target import Target
 
 _LOG_LINES = 20
@@ -40,7 +40,7 @@ class Workers:
         (scratch / "out").mkdir(parents=True)
         for slot, files in inputs.items():
             for name, origin in files.items():
-                copy(origin, scratch / "in" / slot / name)
+                copy_file(origin, scratch / "in" / slot / name)
         label = f"{check.name} of {target.label}"
         write_job(scratch, Action(scratch.name, label, check, {"target": target}, {}, {}, {}, {}))
         self.pool.run(scratch.name, scratch, (*check.imports, *target.imports))
