@@ -48,10 +48,11 @@ def default_folder() -> Path:
         return Path(chosen)
     from platformdirs import user_cache_path
 
-    folder = user_cache_path("modelspec", appauthor=False)
-    if not folder.is_absolute():
-        raise fail("MS402", "this user has no home folder for the cache", help="set MODELSPEC_CACHE_DIR, or HOME")
-    return folder
+    try:
+        return user_cache_path("modelspec", appauthor=False)
+    except RuntimeError as error:
+        message = "this user has no home folder for the cache"
+        raise fail("MS402", message, help="set MODELSPEC_CACHE_DIR, or HOME") from error
 
 
 class Store:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,50 @@ def test_sigkill_at_random_moments_then_a_right_build(make_project: MakeProject)
     assert killed
     assert project.tree()["checksums.txt"] == reference.tree()["checksums.txt"]
     assert not list(project.dist.parent.glob(".*"))
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: apt-get install strace")
+@pytest.mark.parametrize(
+    ("call", "numbers"),
+    [
+        pytest.param("fsync", (3, 20), id="fsync"),
+        pytest.param("rename", (5,), id="rename"),
+        *(
+            pytest.param(call, tuple(range(1, 60, 3)), id=f"{call}-many", marks=pytest.mark.faults)
+            for call in ("fsync", "rename", "unlink", "mkdir", "write", "renameat2")
+        ),
+    ],
+)
+def test_sigkill_at_a_system_call_then_a_right_build(
+    make_project: MakeProject, call: str, numbers: tuple[int, ...]
+) -> None:
+    reference = make_project("reference", "cache-reference")
+    reference.build()
+    project = make_project("killed", "cache-killed")
+    killed = 0
+    for number in numbers:
+        inject = [
+            "strace",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            f"trace={call}",
+            "-e",
+            f"inject={call}:signal=KILL:when={number}",
+        ]
+        done = subprocess.run(
+            [*inject, sys.executable, "-m", "modelspec", "build", "--no-cache", "convert"],
+            cwd=project.folder,
+            env={**os.environ, "MODELSPEC_CACHE_DIR": str(project.cache)},
+            capture_output=True,
+        )
+        killed += done.returncode != 0
+        assert gone(project.cache), "a worker outlived its build"
+    project.build()
+    assert project.tree()["checksums.txt"] == reference.tree()["checksums.txt"]
+    assert not list(project.dist.parent.glob(".*"))
+    assert killed or call == "renameat2"
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
