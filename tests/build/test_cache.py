@@ -2,14 +2,18 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from modelspec.build import Asked, prepare
+from modelspec.build import Asked, build, prepare
+from modelspec.execute.events import Event, Finished, Healing
+from modelspec.store import gc
 from modelspec.store.record import Record
+from modelspec.store.store import Store
 from tests.build.conftest import Project, write_model
 
 
@@ -25,7 +29,12 @@ def tmpfs(folder: Path, options: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        end = time.monotonic() + 20
+        while subprocess.run(
+            ["umount", str(folder)], capture_output=True
+        ).returncode:  # a killed worker is still ending
+            assert time.monotonic() < end, f"{folder} is still in use"
+            time.sleep(0.1)
 
 
 def record_of(project: Project, stage: str) -> Record:
@@ -88,6 +97,36 @@ def test_a_read_only_cache_is_read_and_done_without(project: Project, tmp_path: 
         assert done.stderr.count("warning[MS451]") == 1
         assert "convert  " in done.stderr
         assert "convert             run" not in done.stderr
+
+
+def test_damage_in_a_read_only_cache_is_made_good_elsewhere(project: Project, tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "mounted", "size=16m") as mounted:
+        assert project.run("build", "--cache-dir", str(mounted)).returncode == 0
+        before = project.tree()
+        at_mount = Project(project.folder, mounted)
+        for stage in ("convert", "compile"):
+            for output in record_of(at_mount, stage).outputs:
+                damage(at_mount, output.sha256)
+        subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
+        done = project.run("build", "--cache-dir", str(mounted), "-o", "other")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr.count("warning[MS451]") == 1
+    other = project.folder / "other" / "tiny" / "1.0.0"
+    assert (other / "checksums.txt").read_bytes() == before["checksums.txt"]
+
+
+def test_nothing_is_pruned_before_it_is_published(project: Project) -> None:
+    """A pruning after every single step, up to the last one before publication."""
+    events: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        events.append(event)
+        gc.prune(Store(project.cache), 0, None, dry_run=False)
+
+    outcome = build(Asked(project.spec, project.cache, project.folder / "dist"), lambda _: None, on_event)
+    assert outcome.ran == sum(isinstance(event, Finished) for event in events)
+    assert not any(isinstance(event, Healing) for event in events)
+    assert gc.prune(Store(project.cache), 0, None, dry_run=False).records == outcome.ran
 
 
 def test_a_full_disk_is_said_and_leaves_nothing(project: Project, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import onnxruntime
 
-from modelspec import digest
+from modelspec import digest, publish
 from tests.build.conftest import Project
 
 
@@ -73,6 +73,25 @@ def test_a_touched_published_file_is_put_right(project: Project) -> None:
     (project.dist / "stray.txt").write_text("left here")
     project.build()
     assert not (project.dist / "stray.txt").exists()
+
+
+def test_what_a_killed_build_left_beside_is_put_back_or_removed(project: Project) -> None:
+    project.build()
+    before, parent = project.tree(), project.dist.parent
+    torn = parent / ".1.0.0.0badf00d.draft"
+    torn.mkdir()
+    (torn / "build.json").write_text('{"torn')
+    project.dist.rename(parent / ".1.0.0.deadbeef.aside")
+    publish.tidy(project.dist)
+    assert project.tree() == before
+    assert [path.name for path in parent.iterdir()] == ["1.0.0"]
+
+
+def test_a_build_with_nothing_to_do_removes_it_as_well(project: Project) -> None:
+    project.build()
+    project.dist.with_name(".1.0.0.0badf00d.draft").mkdir()
+    assert "wrote" not in project.build()
+    assert [path.name for path in project.dist.parent.iterdir()] == ["1.0.0"]
 
 
 def test_the_same_version_with_other_content_says_so(project: Project) -> None:

@@ -65,6 +65,21 @@ def test_a_file_just_written_is_not_trusted(tmp_path: Path, monkeypatch: pytest.
     assert len(hashed) == 2
 
 
+@pytest.mark.usefixtures("late")
+def test_every_truncation_and_every_flipped_byte_makes_it_an_empty_one(tmp_path: Path) -> None:
+    """A rotten digest would have each build say that a file changed which did not."""
+    path, file = old_file(tmp_path / "weights", b"one"), tmp_path / "stat.json"
+    cache = StatCache(file)
+    cache.of_file(path)
+    cache.save()
+    data = file.read_bytes()
+    flipped = (data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :] for i in range(len(data)))
+    for changed in (*(data[:length] for length in range(len(data))), *flipped):
+        file.write_bytes(changed)
+        assert StatCache(file).of_file(path)[0] == digest.of_bytes(b"one")
+        assert not StatCache(file)._entries
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"x": 1}', b"\xff"])
 def test_a_damaged_cache_is_an_empty_one(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "stat.json").write_bytes(content)

@@ -17,6 +17,7 @@ from modelspec.store.files import seal
 from modelspec.store.record import Output, Record
 from modelspec.store.roots import keep_root
 from modelspec.store.store import BlobLostError, Store
+from tests.build.test_cache import tmpfs
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def record_of(store: Store, name: str, data: bytes, determinism: str = "exact") 
     """A finished action with one output."""
     preimage = {"stage": "convert", "name": name}
     folder = store.open_session() / name
-    (folder / "model").mkdir(parents=True)
+    (folder / "model").mkdir(parents=True, exist_ok=True)
     path = folder / "model" / "model.onnx"
     path.write_bytes(data)
     outputs = (Output("model/model.onnx", *seal(path)),)
@@ -90,6 +91,73 @@ def test_the_same_bytes_made_again_heal_what_was_damaged(store: Store, tmp_path:
     store.take(output.sha256, tmp_path / "copy")
 
 
+def test_a_folder_in_the_place_of_bytes_or_of_a_record_is_moved_away(store: Store, tmp_path: Path) -> None:
+    record = record_of(store, "a", b"model")
+    for path in (store.blob(record.outputs[0].sha256), store.record_path(record.key)):
+        path.unlink()
+        (path / "inside").mkdir(parents=True)
+    assert store.find(record.key) is None
+    assert record_of(store, "a", b"model") == record
+    store.take(record.outputs[0].sha256, tmp_path / "copy")
+    assert len(list((store.root / "quarantine").iterdir())) == 2
+    store.close_session()
+    gc.prune(store, None, None, dry_run=False)
+    assert not list(store.root.glob("quarantine/*"))
+
+
+def test_a_link_in_the_place_of_bytes_is_not_followed(store: Store, tmp_path: Path) -> None:
+    output = put(store, b"weights")
+    (tmp_path / "elsewhere").write_bytes(b"weights")
+    store.blob(output.sha256).unlink()
+    store.blob(output.sha256).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BlobLostError):
+        store.take(output.sha256, tmp_path / "copy")
+    with pytest.raises(BlobLostError):
+        store.read(output.sha256)
+
+
+def test_bytes_that_another_build_made_again_meanwhile_are_not_put_aside(store: Store, tmp_path: Path) -> None:
+    """Two builds read damaged bytes; the first heals them before the second says that they are damaged."""
+    output = put(store, b"weights")
+    store.quarantine(output.sha256)
+    store.take(output.sha256, tmp_path / "copy")
+
+
+def test_a_target_that_cannot_be_written_is_no_damage(store: Store, tmp_path: Path) -> None:
+    output = put(store, b"weights")
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(IsADirectoryError):
+        store.take(output.sha256, tmp_path / "taken")
+    store.take(output.sha256, tmp_path / "copy")
+
+
+def test_a_full_disk_is_no_damage_and_leaves_no_part_of_a_copy(store: Store, tmp_path: Path) -> None:
+    output = put(store, bytes(1 << 20))
+    with tmpfs(tmp_path / "small", "size=64k") as small:
+        with pytest.raises(OSError, match="No space left"):
+            store.take(output.sha256, small / "copy")
+        assert not list(small.iterdir())
+    store.take(output.sha256, tmp_path / "copy")
+
+
+def test_too_few_descriptors_are_no_damage(store: Store, tmp_path: Path) -> None:
+    output = put(store, b"weights")
+    script = (
+        "import errno, os, pathlib, resource, sys; from modelspec.store import gc\n"
+        "from modelspec.store.store import Store\n"
+        "store = Store(pathlib.Path(sys.argv[1])); soft = len(os.listdir('/proc/self/fd')) - 1\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (soft, soft))\n"
+        "for work in (lambda: store.read(sys.argv[2]), lambda: store.record(sys.argv[3])):\n"
+        "    try:\n        work()\n        print('nothing')\n"
+        "    except OSError as error:\n        print(errno.errorcode[error.errno])\n"
+    )
+    record = next(entry.key for entry in gc.entries(store))
+    command = [sys.executable, "-c", script, str(tmp_path / "cache"), output.sha256, record]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == ["EMFILE", "EMFILE"], done.stderr
+    assert store.read(output.sha256) == b"weights"
+
+
 def test_a_record_without_its_bytes_is_a_miss(store: Store) -> None:
     record = record_of(store, "a", b"model")
     assert store.find(record.key) == record
@@ -127,6 +195,25 @@ def test_the_debris_of_a_dead_process_is_swept(tmp_path: Path) -> None:
     assert list((store.root / "tmp").rglob("half"))
     store.open_session()
     assert not list((store.root / "tmp").rglob("half"))
+
+
+def test_pruning_sweeps_as_well(store: Store) -> None:
+    temporary = Store(store.root.parent).open_session()
+    (temporary / "half").write_text("x")
+    (store.root / "tmp" / "1-dead").mkdir()
+    (store.root / "tmp" / "1-dead.lock").touch()
+    gc.prune(store, None, None, dry_run=False)
+    assert sorted(path.name for path in (store.root / "tmp").iterdir()) == sorted(
+        [temporary.name, f"{temporary.name}.lock"]
+    )
+
+
+def test_a_session_within_another_is_the_same(store: Store) -> None:
+    with store.session() as outer:
+        with store.session() as inner:
+            assert inner == outer
+        assert outer.is_dir()
+    assert not outer.exists()
 
 
 def test_the_folder_of_a_live_process_is_not_swept(store: Store, tmp_path: Path) -> None:
@@ -255,6 +342,23 @@ def test_the_last_record_of_an_action_is_remembered(store: Store) -> None:
     store.set_latest("spec", "convert", record.key)
     assert store.latest("spec", "convert") == record
     assert store.latest("spec", "quantize") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"\xff\xfe", b"../../etc/passwd\n", b"0" * 64, b"0" * 64 + b"\n"])
+def test_a_rotten_note_of_the_last_record_is_none(store: Store, content: bytes) -> None:
+    record = record_of(store, "a", b"model")
+    store.set_latest("spec", "convert", record.key)
+    (store.root / "latest" / "spec" / "convert").write_bytes(content)
+    assert store.latest("spec", "convert") is None
+
+
+def test_pruning_drops_records_that_are_none(store: Store) -> None:
+    record, torn = record_of(store, "a", b"model"), record_of(store, "torn", b"torn")
+    store.close_session()
+    store.record_path(torn.key).write_bytes(torn.to_bytes()[:-10])
+    gc.prune(store, None, None, dry_run=False)
+    assert not store.record_path(torn.key).exists()
+    assert store.find(record.key) == record
 
 
 def test_a_record_is_json_with_the_whole_preimage(store: Store) -> None:
