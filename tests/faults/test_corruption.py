@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from modelspec.store import gc
-from modelspec.store.record import Record
+from modelspec.store.files import is_sound
+from modelspec.store.store import BlobLostError, Store
 from tests.faults.workbench import World, use_bench
 
 
@@ -33,9 +34,9 @@ def run(world: World) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def files(world: World) -> list[Path]:
-    """Every object and every record."""
-    return sorted(path for part in ("cas", "ac") for path in (world.store.root / part).rglob("*") if path.is_file())
+def files(world: World, *parts: str) -> list[Path]:
+    """Every file in these parts of the cache."""
+    return sorted(path for part in parts for path in (world.store.root / part).rglob("*") if path.is_file())
 
 
 def corrupt(path: Path, kind: str, at: random.Random) -> None:
@@ -69,9 +70,13 @@ def heal(tmp_path: Path, count: int) -> int:
     world = built(tmp_path / "world")
     right, at = world.published(), random.Random(0)
     for number in range(count):
-        for path in at.sample(files(world), 1 + number % 3):
+        for path in at.sample(files(world, "cas", "ac", "latest"), 1 + number % 3):
             corrupt(path, KINDS[number % len(KINDS)], at)
-        shutil.rmtree(world.project / "dist")
+        if number % 2:
+            shutil.rmtree(world.project / "dist")
+        else:
+            published = [path for path in world.dist.rglob("*") if path.is_file() and path.name != "build.json"]
+            corrupt(at.choice(published), KINDS[number // 2 % len(KINDS)], at)
         run(world)
         assert world.published() == right, (number, KINDS[number % len(KINDS)])
         gc.verify(world.store, repair=True)  # what this build had no need to read
@@ -98,23 +103,40 @@ def changes(data: bytes) -> list[bytes]:
     return cut + [data[:i] + bytes([data[i] ^ (1 << i % 8)]) + data[i + 1 :] for i in range(len(data))]
 
 
+def served(store: Store, sha256: str, copy: Path | None) -> bool:
+    """Whether the store hands out what lies under a digest: as a copy, or as bytes."""
+    try:
+        store.take(sha256, copy) if copy else store.read(sha256)
+    except BlobLostError:
+        assert not copy or not copy.exists()
+        return False
+    return True
+
+
 def test_every_cut_and_every_flip_is_found(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of records all of them, of objects a part; and none of it is served."""
     world = built(tmp_path / "world")
+    store = world.store
     count = 0
-    for path in sorted((world.store.root / "ac").rglob("*.json")):
-        for changed in changes(path.read_bytes()):
-            assert Record.from_bytes(changed, path.stem) is None
-            count += 1
-    objects = [path for path in files(world) if path.parent.parent.name == "sha256"]
-    for path in objects:
+    for path in files(world, "ac"):
         data = path.read_bytes()
-        path.chmod(0o644)
-        for changed in changes(data)[:: max(1, len(data) // 20)]:
+        assert store.record(path.stem)
+        for changed in changes(data):
             path.write_bytes(changed)
-            found = [defect.path for defect in gc.verify(world.store, repair=False).defects]
-            assert path in found
+            assert store.record(path.stem) is None
             count += 1
         path.write_bytes(data)
+    for path in files(world, "cas"):
+        data = path.read_bytes()
+        for changed in changes(data)[:: max(1, len(data) // 20)]:
+            path.unlink(missing_ok=True)
+            path.write_bytes(changed)
+            assert not is_sound(path, path.name)
+            assert not served(store, path.name, tmp_path / "copy" if count % 2 else None)
+            count += 1
+        path.write_bytes(data)
+        assert served(store, path.name, tmp_path / "copy")
+    assert not gc.verify(store, repair=False).defects
     assert count >= 10_000
     with capfd.disabled():
-        print(f"\n{count} cuts and flips of records and objects: all found")
+        print(f"\n{count} cuts and flips of records and objects: all found, none served")
