@@ -46,6 +46,8 @@ TAKEN = {
     "backslash": file({"a\\x": entry(0, 4)}, bytes(4)),
     "NUL in the name": file({"a\0b": entry(0, 4)}, bytes(4)),
     "line break in the name": file({"a\nb": entry(0, 4)}, bytes(4)),
+    "only dots": file({"..": entry(0, 4)}, bytes(4)),
+    "dot at the end": file({"x/.": entry(0, 4)}, bytes(4)),
     "no name": file({"": entry(0, 4)}, bytes(4)),
     "100,000 empty tensors": file({str(i): entry(0, 0) for i in range(100_000)}),
 }
@@ -79,6 +81,9 @@ def test_the_library_does_take_them(tmp_path: Path) -> None:
     file({"a": entry(0, 8), "b": entry(4, 12)}, bytes(12)),
     file({"a": entry(0, 4), "b": entry(8, 12)}, bytes(12)),
     file({"a": entry(-4, 0)}, b""),
+    file({"a": {**entry(0, 4), "data_offsets": [4, 0]}}, bytes(4)),
+    file({"a": {**entry(0, 4), "data_offsets": [0, 2**63]}}, bytes(4)),
+    file(f'{{"a": {ONE}}} x'.encode(), bytes(4)),
     file({"a": entry(0, 4, shape=[2**62, 4])}, bytes(4)),
     file({"a": entry(0, 4, shape=[-1])}, bytes(4)),
     file({"a": entry(0, 4, dtype="F128")}, bytes(4)),
@@ -91,6 +96,7 @@ def test_damage_is_said(data: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [
     b"PK\3\4" + bytes(60),
+    b"GGUF" + bytes(60),
     b"\x80\x02}q\0.",
     b"cos\nsystem\n(S'true'\ntR.",
     b"7z\xbc\xaf\x27\x1c" + bytes(60),

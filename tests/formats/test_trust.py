@@ -254,6 +254,8 @@ def test_a_failing_safe_load_is_final(tmp_path: Path, canary: Path) -> None:
     (b"PK\3\4", "MS504"),
     (b"7z\xbc\xaf\x27\x1c" + bytes(60), "MS614"),
     (bytes(257) + b"ustar\x0000" + bytes(255), "MS614"),
+    (b"BZh9" + bytes(20), "MS614"),
+    (b"\x1f\x8b\x08" + bytes(20), "MS614"),
     (b"Rar!\x1a\x07\x01\0", "MS614"),
     (b"\xfd7zXZ\0", "MS614"),
     (b"GGUF" + bytes(20), "MS614"),
