@@ -8,6 +8,8 @@ from pathlib import Path
 
 from benchmarks.measure import Row, medians, run, show
 from modelspec import digest
+from modelspec.store.files import seal
+from modelspec.store.record import Output, Record
 from modelspec.store.store import Store
 
 FILES, SIZE = 4, 64 << 20
@@ -29,12 +31,14 @@ def rows(runs: int = 5) -> list[Row]:
         for path in inputs:
             path.write_bytes(os.urandom(SIZE))
         store = Store(Path(folder, "cache"))
-        kept = [store.add(_drafted(store, path)).sha256 for path in inputs]
+        _drafted(store, inputs)
+        record = _sealed(store, inputs)
+        store.commit(record, store.open_session())
 
         def take() -> None:
-            for index, sha256 in enumerate(kept):
-                copied = store.open_session() / f"out-{index}"
-                assert store.take(sha256, copied)
+            for output in record.outputs:
+                copied = store.open_session() / output.path
+                store.take(output.sha256, copied)
                 copied.unlink()
 
         def hash_files() -> None:
@@ -60,19 +64,28 @@ def rows(runs: int = 5) -> list[Row]:
 
 
 def _add(folder: Path, inputs: list[Path]) -> float:
-    """Into a fresh store each time: bytes that are there already are not written again."""
+    """Into a fresh store each time."""
     with tempfile.TemporaryDirectory(dir=folder) as fresh:
         store = Store(Path(fresh))
-        drafts = [_drafted(store, path) for path in inputs]
-        seconds = timed(lambda: [store.add(draft) for draft in drafts])
+        _drafted(store, inputs)
+        seconds = timed(lambda: store.commit(_sealed(store, inputs), store.open_session()))
         store.close_session()
     return seconds
 
 
-def _drafted(store: Store, path: Path) -> Path:
-    draft = store.open_session() / path.name
-    draft.write_bytes(path.read_bytes())
-    return draft
+def _drafted(store: Store, inputs: list[Path]) -> None:
+    for path in inputs:
+        draft = store.open_session() / "made" / path.name
+        draft.parent.mkdir(exist_ok=True)
+        draft.write_bytes(path.read_bytes())
+
+
+def _sealed(store: Store, inputs: list[Path]) -> Record:
+    """The record of the drafts, each synced and hashed as the outputs of an action are."""
+    made = [store.open_session() / "made" / path.name for path in inputs]
+    outputs = tuple(Output(f"made/{path.name}", *seal(path)) for path in made)
+    preimage = {"stage": "benchmark"}
+    return Record(digest.of_json(preimage), preimage, outputs, "exact", 0.0)
 
 
 if __name__ == "__main__":

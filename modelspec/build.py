@@ -4,22 +4,26 @@ import json
 import sys
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from modelspec import gates, publication, publish
+from modelspec import gates, lock, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
-from modelspec.execute.events import Cached, Event, Failed, Finished
-from modelspec.execute.execute import Settings, execute
+from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
+from modelspec.execute.execute import Settings, execute, placed
 from modelspec.gates import Figures, GateResult
+from modelspec.lock import Lock
 from modelspec.match import Match, State, match
 from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
-from modelspec.resolve import Resolved, check_packages, resolve, spec_id
+from modelspec.resolve import Resolved, missing_packages, require_unchanged, resolve, spec_id
 from modelspec.spec.load import load
+from modelspec.spec.words import meant
+from modelspec.store.files import CacheUnavailableError
+from modelspec.store.passing import passing_store
 from modelspec.store.record import Record
 from modelspec.store.stat_cache import StatCache
-from modelspec.store.store import Store
+from modelspec.store.store import BlobLostError, Store
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,13 @@ class Asked:
     targets: tuple[str, ...] = ()
     until: str | None = None
     fresh: Collection[str] = ()
+    locked: bool = False
+    """Whether anything that differs from model.lock is an error."""
+    update: Collection[str] | None = None
+    """Stages whose results may differ from those that model.lock pins; empty for all, None for none."""
     settings: Settings = field(default_factory=Settings)
+    judged: bool = True
+    """Whether gates and model.lock judge the result. Not where it is only compared with an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +58,16 @@ class Prepared:
     plan: Plan
     """The part that was asked for."""
     matches: Mapping[str, Match]
+    missing: tuple[Diagnostic, ...]
+    """What is not installed. `plan` can do without; `build` cannot."""
 
     def of_stage(self, stage: str) -> list[Match]:
         """The matches of one stage, or of one action by its label. Raises MS325 when there is none."""
         actions = self.plan.actions.values()
         if found := [self.matches[a.id] for a in actions if stage in (a.stage.name, a.label)]:
             return found
-        known = ", ".join(dict.fromkeys(action.stage.name for action in actions))
-        raise fail("MS325", f"--why: this spec has no stage {stage!r}", help=f"one of: {known}")
+        known = dict.fromkeys(action.stage.name for action in actions)
+        raise fail("MS325", f"--why: this spec has no stage {stage!r}", help=meant(stage, known))
 
 
 @dataclass(frozen=True)
@@ -82,28 +94,28 @@ def prepare(asked: Asked) -> Prepared:
     """Load, resolve, plan and match: reads, and runs nothing."""
     loaded = load(asked.file)
     store = Store(asked.cache)
-    with suppress(OSError):  # `plan` reads; where nothing can be written, `build` says so when it must
-        store.make_private()
+    store.require_private()
     stats = StatCache(store.root / "latest" / spec_id(loaded) / "stat.json")
     resolved = resolve(loaded, stats)
     whole = make(resolved)
-    check_packages(packages_needed(whole, loaded.spec.source))
     known = list(whole.targets)
     for name in asked.targets:
         if name not in known:
-            raise fail("MS308", f"--target: this spec has no target {name!r}", help=f"one of: {', '.join(known)}")
+            raise fail("MS308", f"--target: this spec has no target {name!r}", help=meant(name, known))
     plan = whole.only(asked.targets) if asked.targets else whole
     if asked.until:
         plan = plan.until(asked.until)
-    stages = {action.stage.name for action in whole.actions.values()}
-    for name in asked.fresh:
+    _require_stages(whole, "--no-cache", asked.fresh)
+    _require_stages(whole, "--update", asked.update or ())
+    missing = missing_packages(packages_needed(whole, loaded.spec.source))
+    return Prepared(asked, resolved, store, stats, whole, plan, match(whole, resolved, store, asked.fresh), missing)
+
+
+def _require_stages(plan: Plan, option: str, names: Collection[str]) -> None:
+    stages = dict.fromkeys(action.stage.name for action in plan.actions.values())
+    for name in names:
         if name not in stages:
-            raise fail(
-                "MS325",
-                f"--no-cache: this spec has no stage {name!r}",
-                help=f"one of: {', '.join(sorted(stages))}",
-            )
-    return Prepared(asked, resolved, store, stats, whole, plan, match(whole, resolved, store, asked.fresh))
+            raise fail("MS325", f"{option}: this spec has no stage {name!r}", help=meant(name, stages))
 
 
 def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Callable[[Event], None]) -> Outcome:
@@ -111,17 +123,54 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
     if sys.platform != "linux":
         raise fail("MS404", f"builds run on Linux, not on {sys.platform}", help="build in a Linux container or in CI")
     prepared = prepare(asked)
+    if asked.locked:
+        require_locked(prepared)
+    if prepared.missing:
+        raise ModelspecError(prepared.missing)
     on_prepared(prepared)
-    plan = prepared.plan
-    if all(prepared.matches[id_].state is State.CACHED for id_ in plan.actions):
-        records = {id_: _record(prepared, id_) for id_ in plan.actions}
-        ran: frozenset[str] = frozenset()
-    else:
-        records, ran = _run(prepared, on_event)
-    warnings = tuple(w for record in records.values() for w in record.diagnostics())
-    if not plan.complete:
-        return Outcome(prepared, None, False, False, len(ran), len(records) - len(ran), (), {}, (), (), warnings)
-    return _publish(prepared, records, ran, warnings)
+    try:
+        return _built(prepared, on_event)
+    except CacheUnavailableError as error:
+        warning = _without_cache(error, asked.cache)
+    with passing_store(prepared.store) as store:
+        outcome = _built(replace(prepared, store=store), on_event)
+    return replace(outcome, warnings=(warning, *outcome.warnings))
+
+
+def require_locked(prepared: Prepared) -> None:
+    """Raise MS631 for each input, tool and option that is not what model.lock says, MS633 where there is no lock."""
+    spec = prepared.resolved.loaded.file
+    locked = lock.read(spec)
+    if locked is None:
+        name = lock.path_of(spec).name
+        raise fail("MS633", f"there is no {name} beside {spec.name}", help="modelspec build writes it; check it in")
+    if changed := lock.changed_inputs(locked, lock.now(prepared.resolved, prepared.whole)):
+        raise ModelspecError(tuple(changed))
+
+
+def _without_cache(error: CacheUnavailableError, cache: Path) -> Diagnostic:
+    return Diagnostic(
+        "MS451",
+        f"the cache cannot be written, and the build does without it: {error.diagnostics[0].message}",
+        help=f"make room in {str(cache)!r}, make it writable, or use --cache-dir",
+        severity="warning",
+    )
+
+
+def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
+    """Run what must run, then publish; what turns out to be lost in the cache on the way is made again."""
+    if all(prepared.matches[id_].state is State.CACHED for id_ in prepared.plan.actions):
+        with suppress(BlobLostError):
+            return _finished(prepared, {id_: _record(prepared, id_) for id_ in prepared.plan.actions}, frozenset())
+    for _ in range(_ATTEMPTS):
+        with prepared.store.session(), suppress(BlobLostError):  # one session: nothing is pruned before it is published
+            records, ran, warned = _run(prepared, on_event)
+            outcome = _finished(prepared, records, ran)
+            return replace(outcome, warnings=(*warned, *outcome.warnings))
+    raise fail("MS602", "what the cache holds is lost or damaged each time it is made", help="use another --cache-dir")
+
+
+_ATTEMPTS = 3
 
 
 def _record(prepared: Prepared, id_: str) -> Record:
@@ -130,14 +179,20 @@ def _record(prepared: Prepared, id_: str) -> Record:
     return record
 
 
-def _run(prepared: Prepared, on_event: Callable[[Event], None]) -> tuple[dict[str, Record], frozenset[str]]:
+def _run(
+    prepared: Prepared, on_event: Callable[[Event], None]
+) -> tuple[dict[str, Record], frozenset[str], tuple[Diagnostic, ...]]:
+    """The records of the plan, the actions that ran, and what is to be said of the machine."""
     records: dict[str, Record] = {}
     ran: set[str] = set()
+    warned: list[Diagnostic] = []
     problems: list[Diagnostic] = []
     logs: list[str] = []
     for event in execute(prepared.plan, prepared.resolved, prepared.store, prepared.asked.settings):
         on_event(event)
         match event:
+            case Warned(warning):
+                warned.append(warning)
             case Cached(action, record):
                 records[action.id] = record
             case Finished(action, record):
@@ -148,30 +203,38 @@ def _run(prepared: Prepared, on_event: Callable[[Event], None]) -> tuple[dict[st
                 logs += [f"log of {action.label}: {log}"] if log else []
     if problems:
         raise ModelspecError(tuple(problems), tuple(logs))
-    return records, frozenset(ran)
+    return records, frozenset(ran), tuple(warned)
 
 
-def _publish(
-    prepared: Prepared, records: dict[str, Record], ran: frozenset[str], warnings: tuple[Diagnostic, ...]
-) -> Outcome:
+def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str]) -> Outcome:
+    """Judge and publish. Raises BlobLostError."""
+    warnings = tuple(
+        placed(warning, prepared.plan.actions[id_], prepared.resolved)
+        for id_, record in records.items()
+        for warning in record.diagnostics()
+    )
+    if not prepared.plan.complete:
+        return Outcome(prepared, None, False, False, len(ran), len(records) - len(ran), (), {}, (), (), warnings)
     resolved, store = prepared.resolved, prepared.store
     folder = publish.folder_of(resolved.loaded.spec, prepared.asked.output)
     kept, dropped = _other_targets(prepared, folder)
     plan = prepared.whole.only([label for label in prepared.whole.targets if label in {*prepared.plan.targets, *kept}])
     records |= {id_: _record(prepared, id_) for id_ in plan.actions if id_ not in records}
-    figures = {
-        label: gates.figures(plan, target, records, lambda sha256: store.blob(sha256).read_bytes())
-        for label, target in plan.targets.items()
-    }
+    figures = {label: gates.figures(plan, target, records, store.read) for label, target in plan.targets.items()}
     results = tuple(gates.check(resolved.loaded.spec, figures))
-    if failed := [result for result in results if not result.passed]:
-        raise ModelspecError(tuple(_gate_problem(result, resolved) for result in failed))
-    expected = publication.identity(resolved, plan, records)
-    current = not ran and publish.is_current(folder, expected, prepared.stats)
+    if prepared.asked.judged and (failed := [result for result in results if not result.passed]):
+        raise ModelspecError(tuple(gates.problem(result, resolved) for result in failed))
+    require_unchanged(resolved, prepared.stats)
+    finished = Publication(resolved, plan, records, figures, results, ran)
+    new_lock = _next_lock(prepared, finished)
+    current = not ran and publish.is_current(folder, finished, prepared.stats)
     replaced = False
-    if not current:
-        finished = Publication(resolved, plan, records, figures, results, ran)
+    if current:
+        publish.tidy(folder)
+    else:
         folder, replaced = publish.publish(finished, prepared.asked.output, store)
+    if new_lock and not publish.write_lock(resolved.loaded.file, new_lock):
+        warnings += (_lock_not_written(resolved),)
     prepared.stats.save()
     return Outcome(
         prepared,
@@ -188,6 +251,38 @@ def _publish(
     )
 
 
+def _next_lock(prepared: Prepared, finished: Publication) -> Lock | None:
+    """The model.lock after this build; None where it stays. Raises MS632 where results are not those that it pins."""
+    asked, resolved = prepared.asked, prepared.resolved
+    if not asked.judged:
+        return None
+    current = lock.now(resolved, prepared.whole)
+    outputs = publication.published(finished)
+    if asked.update is not None and not asked.update:
+        return lock.updated(None, current, outputs)
+    locked = lock.read(resolved.loaded.file)
+    if locked is None:
+        return lock.updated(None, current, outputs)
+    free = _downstream(prepared.whole, asked.update or ())
+    settled = {label: files for label, files in outputs.items() if lock.is_settled(locked, current, label)}
+    if changed := lock.changed_outputs(locked, settled, free):
+        raise ModelspecError(tuple(changed))
+    return None if asked.locked else lock.updated(locked.lock, current, outputs)
+
+
+def _downstream(plan: Plan, stages: Collection[str]) -> set[str]:
+    """Stages, and those that work on what they give."""
+    ids = [action.id for action in plan.actions.values() if action.stage.name in stages]
+    return {action.stage.name for action in plan.dependents(ids)}
+
+
+def _lock_not_written(resolved: Resolved) -> Diagnostic:
+    name = lock.path_of(resolved.loaded.file).name
+    message = f"{name} cannot be written beside {resolved.loaded.file.name}"
+    fix = "make the folder writable; or use --locked, which writes nothing"
+    return Diagnostic("MS452", message, help=fix, severity="warning")
+
+
 def _other_targets(prepared: Prepared, folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """With --target: the published targets that stay, being still what the spec asks for, and those that go."""
     if not prepared.asked.targets:
@@ -202,21 +297,5 @@ def _other_targets(prepared: Prepared, folder: Path) -> tuple[tuple[str, ...], t
 
 
 def _is_built(prepared: Prepared, label: str) -> bool:
-    actions = prepared.whole.only([label]).actions
-    return all(prepared.matches[id_].state is State.CACHED for id_ in actions)
-
-
-def _gate_problem(result: GateResult, resolved: Resolved) -> Diagnostic:
-    """A failed gate with the measured value, the limit, and the line of the gate."""
-    shown = gates.shown(result)
-    place = ("evaluate",) if result.index is None else ("evaluate", "gates", result.index, result.kind)
-    origin = " (the default gate)" if result.index is None else ""
-    return Diagnostic(
-        "MS502",
-        f"{result.metric} of {result.target} is {shown.value}, {shown.verdict}{origin}",
-        why=shown.why,
-        help="improve the model or the options, or change the limit",
-        file=str(resolved.loaded.file),
-        span=resolved.loaded.positions.value(place),
-        path=place,
-    )
+    found = [prepared.matches[id_] for id_ in prepared.whole.only([label]).actions]
+    return all(match.state is State.CACHED and prepared.store.find(match.key) for match in found)

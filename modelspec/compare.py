@@ -19,6 +19,16 @@ class Difference:
     max_abs: float
     max_rel: float
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    numbers: bool = True
+    """Whether they were compared within a tolerance."""
+
+    def words(self, other: str) -> str:
+        """What differs from `other`, as a clause: the shape, or how many values and by how much."""
+        expected, found = (str(list(shape)) for shape in self.shapes)
+        if expected != found:
+            return f"{self.name!r} has the shape {found}, and {expected} in {other}"
+        by = f", by up to {self.max_abs:.3g}" if self.numbers else ""
+        return f"{self.mismatched} of {self.total} values of {self.name!r} differ from {other}{by}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ def _one(name: str, expected: "NDArray[Any]", actual: "NDArray[Any]", rtol: floa
         )
     if expected.dtype.kind not in "fc" or actual.dtype.kind not in "fc":
         wrong = int((np.asarray(expected) != np.asarray(actual)).sum())
-        return Difference(name, wrong, expected.size, float(wrong > 0), float(wrong > 0), shapes)
+        return Difference(name, wrong, expected.size, float(wrong > 0), float(wrong > 0), shapes, numbers=False)
     a, b = expected.astype(np.float64), actual.astype(np.float64)
     close = np.isclose(b, a, rtol=rtol, atol=atol, equal_nan=True)
     with np.errstate(invalid="ignore", divide="ignore"):

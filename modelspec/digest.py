@@ -18,7 +18,12 @@ def of_bytes(data: bytes) -> str:
 def of_file(path: Path) -> str:
     """The SHA-256 of the file's bytes, in memory that does not grow with the file."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return of_stream(file)
+
+
+def of_stream(file: BinaryIO) -> str:
+    """The SHA-256 of what is left of an open file."""
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def canonical_json(value: Any) -> bytes:
@@ -51,9 +56,16 @@ def copy_and_hash(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
 
 
 def files_under(folder: Path) -> list[str]:
-    """Relative POSIX paths of the regular files below `folder`, sorted by their UTF-8 bytes; links are not followed."""
+    """Relative POSIX paths of the regular files below `folder`, sorted by their UTF-8 bytes; links are not followed.
+
+    Raises OSError where a folder cannot be read: a list that lacks files without a word would pass for the whole.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
     found: list[str] = []
-    for parent, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder, onerror=refuse):
         found += [Path(parent, name).relative_to(folder).as_posix() for name in names]
     return sorted(found, key=lambda path: path.encode())
 

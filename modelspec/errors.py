@@ -111,14 +111,28 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),
     "MS553": (Exit.OK, "the quantized model is not smaller"),
     "MS554": (Exit.OK, "fewer calibration samples than asked"),
+    # warnings of the environment
+    "MS451": (Exit.OK, "the cache cannot be written"),
+    "MS452": (Exit.OK, "model.lock cannot be written"),
+    "MS453": (Exit.OK, "actions keep the network"),
     # 6xx: integrity and safety
     "MS601": (Exit.INTEGRITY, "an input changed during the build"),
     "MS602": (Exit.INTEGRITY, "an artifact does not match its digest"),
+    "MS603": (Exit.INTEGRITY, "the files of a published folder are not those of its build"),
+    "MS604": (Exit.INTEGRITY, "the record of a build cannot be trusted"),
+    "MS605": (Exit.INTEGRITY, "a published model does not answer as it did"),
+    "MS606": (Exit.INTEGRITY, "the folder was not built from this spec"),
+    "MS607": (Exit.INTEGRITY, "a rebuild gives other content"),
     "MS611": (Exit.UNSAFE, "a link leaves the folder of the spec"),
     "MS612": (Exit.UNSAFE, "an unsafe file format"),
     "MS613": (Exit.UNSAFE, "an unsafe archive or model file"),
     "MS614": (Exit.UNSAFE, "a file is not what its name says"),
     "MS615": (Exit.UNSAFE, "not the file that is trusted"),
+    "MS620": (Exit.UNSAFE, "a cache that others can write to"),
+    "MS630": (Exit.INTEGRITY, "model.lock cannot be understood"),
+    "MS631": (Exit.INTEGRITY, "model.lock is out of date"),
+    "MS632": (Exit.INTEGRITY, "a result is not the one that model.lock pins"),
+    "MS633": (Exit.INTEGRITY, "there is no model.lock"),
 }
 """Each code with the exit status it leads to and its title."""
 

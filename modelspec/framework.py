@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from modelspec.options import Options, ProjectPath
+from modelspec.options import Options, Pattern
 from modelspec.signature import Signature
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Framework(Options):
     infers_signature: ClassVar[bool]
     """Whether the inputs can be read off the loaded model, so that `signature` may be left out."""
 
-    code: tuple[ProjectPath, ...] = Field(
+    code: tuple[Pattern, ...] = Field(
         ("*.py",), description="The user's code: patterns relative to the spec's folder.", examples=[["*.py"]]
     )
     requires: tuple[str, ...] = Field(

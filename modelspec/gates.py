@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelspec.errors import Diagnostic
 from modelspec.metric import METRICS, Gate, limit_value
+from modelspec.options import bytes_shown
 from modelspec.plan import Plan, TargetPlan
+from modelspec.resolve import Resolved
 from modelspec.spec.model import ModelSpec
 from modelspec.stage import Determinism
 from modelspec.store.record import Record
@@ -65,11 +68,12 @@ def check(spec: ModelSpec, found: Mapping[str, Figures]) -> list[GateResult]:
         index = written.index(gate) if gate in written else None
         for target, values in found.items():
             if gate.targets is None or target in gate.targets:
-                results += _limits(gate, target, values, index, evaluate.direction(gate.metric))
+                results += limits(gate, target, values, index, evaluate.direction(gate.metric))
     return results
 
 
-def _limits(gate: Gate, target: str, values: Figures, index: int | None, better: str) -> list[GateResult]:
+def limits(gate: Gate, target: str, values: Figures, index: int | None, better: str) -> list[GateResult]:
+    """Every limit of one gate on one target."""
     value = _number(values.metrics.get(gate.metric))
     source = _number(values.source.get(gate.metric))
     results: list[GateResult] = []
@@ -123,38 +127,69 @@ class Shown:
 
 
 def shown(result: GateResult) -> Shown:
-    """A result with its units."""
-    value = quantity(result.value, result.metric)
+    """A result with its units, and with as many digits as it takes to see why it passed or failed."""
+    more = _digits_needed(result)
+    value = quantity(result.value, result.metric, more)
     limit = (
         result.written
         if isinstance(result.written, str) and result.kind != "max_drop"
-        else quantity(result.limit, result.metric)
+        else quantity(result.limit, result.metric, more)
     )
     if result.value is None:
         return Shown("missing or not a number", _limit_words(result.kind, limit), "so the gate fails", "")
     if result.kind != "max_drop":
         words = {"min": "below the limit", "max": "above the limit"}[result.kind]
         return Shown(value, _limit_words(result.kind, limit), f"{words} {limit}", "")
-    source = quantity(result.source, result.metric)
+    source = quantity(result.source, result.metric, more)
     return Shown(value, _limit_words("max_drop", limit), f"more than {limit} worse than the source's {source}", "")
+
+
+def problem(result: GateResult, resolved: Resolved) -> Diagnostic:
+    """A failed gate with the measured value, the limit, and the line of the gate."""
+    words = shown(result)
+    place = ("evaluate",) if result.index is None else ("evaluate", "gates", result.index, result.kind)
+    origin = " (the default gate)" if result.index is None else ""
+    return Diagnostic(
+        "MS502",
+        f"{result.metric} of {result.target} is {words.value}, {words.verdict}{origin}",
+        why=words.why,
+        help="improve the model or the options, or change the limit",
+        file=str(resolved.loaded.file),
+        span=resolved.loaded.positions.value(place),
+        path=place,
+    )
+
+
+def _digits_needed(result: GateResult) -> int:
+    """Digits beyond the usual ones at which the limit is what was written, and a value beyond it looks so."""
+    measured = result.value
+    if result.kind == "max_drop" and result.value is not None and result.source is not None:
+        measured = abs(result.source - result.value)
+    for more in range(_MOST_DIGITS):
+        limit = quantity(result.limit, result.metric, more)
+        exact = isinstance(result.written, str) or float(limit.split("/")[0]) == result.limit
+        if exact and (result.passed or quantity(measured, result.metric, more) != limit):
+            return more
+    return _MOST_DIGITS
 
 
 def _limit_words(kind: str, limit: str) -> str:
     return {"min": f">= {limit}", "max": f"<= {limit}", "max_drop": f"drop <= {limit}"}[kind]
 
 
-def quantity(value: float | None, metric: str) -> str:
-    """A figure as people read it: 31.9 kB, 1.20 ms, 0.9956."""
+def quantity(value: float | None, metric: str, more: int = 0) -> str:
+    """A figure as people read it: 31.9 kB, 1.20 ms, 0.9956; with `more` digits where those do not tell enough."""
     if value is None:
         return "missing"
     kind = unit(metric)
     if kind == "bytes":
-        return next((f"{value / size:.1f} {name}" for name, size in _BYTES if value >= size), f"{value:.0f} B")
+        return bytes_shown(value, 1 + more)
     if kind == "seconds":
-        return f"{value * 1e3:.3g} ms" if value < 1 else f"{value:.3g} s"
+        return f"{value * 1e3:.{3 + more}g} ms" if value < 1 else f"{value:.{3 + more}g} s"
     if kind == "per second":
-        return f"{value:.4g}/s"
-    return f"{value:.4f}"
+        return f"{value:.{4 + more}g}/s"
+    return f"{value:.{4 + more}f}"
 
 
+_MOST_DIGITS = 12
 _BYTES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))

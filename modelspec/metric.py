@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
-from modelspec.options import Options, parse_quantity, refuse
+from modelspec.options import QUANTITY, Options, parse_quantity, refuse, text
 from modelspec.target import Name
 
 Task = Literal["classification", "regression", "embedding"]
@@ -57,6 +57,12 @@ METRICS: dict[str, Metric] = {
 }
 """Every named metric. `agreement` is the share of samples on which the built model answers as the source does."""
 
+
+def direction(metric: str) -> Direction:
+    """Which way a metric is better; a metric of the user's is better higher."""
+    return METRICS[metric].better if metric in METRICS else "higher"
+
+
 DEFAULT_METRIC: dict[Task, str] = {
     "classification": "accuracy",
     "regression": "r2",
@@ -66,7 +72,7 @@ DEFAULT_METRIC: dict[Task, str] = {
 
 DEFAULT_MAX_DROP = 0.01
 
-_PERCENT = re.compile(r"^\d+(\.\d+)?%$")
+_DROP = r"^(off|[0-9]{1,30}(\.[0-9]{1,30})?%)$"
 
 
 def _limit(value: float | str) -> float | str:
@@ -76,14 +82,16 @@ def _limit(value: float | str) -> float | str:
 
 
 def _drop(value: float | str) -> float | str:
-    if isinstance(value, str) and value != "off" and not _PERCENT.match(value):
+    if isinstance(value, str) and not re.fullmatch(_DROP, value):
         raise refuse("MS206", f"{value!r} is not a drop", 'write a number (0.01), a share of the source ("1%"), or off')
     if isinstance(value, float) and value < 0:
         raise refuse("MS205", "a drop may not be negative", "0 allows none")
     return value
 
 
-Limit = Annotated[float | str, AfterValidator(_limit)]
+Limit = Annotated[float | Annotated[str, text(QUANTITY)], AfterValidator(_limit)]
+_Share = Annotated[float, WithJsonSchema({"type": "number", "minimum": 0})]
+Drop = Annotated[_Share | Annotated[str, text(_DROP)], AfterValidator(_drop)]
 
 
 class Gate(Options):
@@ -92,13 +100,13 @@ class Gate(Options):
     metric: str = Field(description="Name of the metric.", examples=["accuracy", "latency_p95", "size"])
     min: Limit | None = Field(None, description="The value may not be below this.", examples=[0.95])
     max: Limit | None = Field(None, description="The value may not be above this.", examples=["5ms", "30MB"])
-    max_drop: Annotated[float | str, AfterValidator(_drop)] | None = Field(
+    max_drop: Drop | None = Field(
         None,
         description='How much worse than the source model it may be: absolute, or a share ("1%"); off takes a reason.',
         examples=[0.01, "1%"],
     )
     targets: tuple[Name, ...] | None = Field(
-        None, description="The targets it holds for; all when left out.", examples=[["cpu-int8"]]
+        None, min_length=1, description="The targets it holds for; all when left out.", examples=[["cpu-int8"]]
     )
     reason: str | None = Field(
         None, min_length=1, description="Why `max_drop` is off.", examples=["the source model is a stub"]

@@ -4,7 +4,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 
@@ -53,23 +53,47 @@ def _project_path(value: str) -> str:
     return value
 
 
+def _pattern(value: str) -> str:
+    parts = PurePosixPath(_project_path(value)).parts
+    if not parts or any("**" in part and part != "**" for part in parts):
+        raise refuse("MS210", f"{value!r} is not a pattern of files", "for example: src/**/*.py")
+    return value
+
+
+def text(pattern: str) -> WithJsonSchema:
+    """What a JSON Schema says of a string whose form a validator checks."""
+    return WithJsonSchema({"type": "string", "pattern": pattern})
+
+
 ProjectPath = Annotated[str, AfterValidator(_project_path)]
 """A path relative to the spec's folder, with forward slashes, that stays inside it."""
+Pattern = Annotated[str, AfterValidator(_pattern)]
+"""A glob relative to the spec's folder; `**` stands for any folders between."""
 
-_ENTRYPOINT = re.compile(r"^(?P<file>[^:]+\.py):(?P<callable>[A-Za-z_][A-Za-z0-9_]*)$")
+ENTRYPOINT = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 
 
 def check_entrypoint(value: str) -> str:
     """The value, if it is `file.py:callable`; else MS212."""
-    match = _ENTRYPOINT.match(value)
-    if not match:
+    if not re.fullmatch(ENTRYPOINT, value):
         raise refuse("MS212", f"{value!r} is not of the form file.py:callable", "for example: model.py:build")
-    _project_path(match["file"])
+    _project_path(value.partition(":")[0])
     return value
 
 
-Entrypoint = Annotated[str, AfterValidator(check_entrypoint)]
+Entrypoint = Annotated[str, AfterValidator(check_entrypoint), text(ENTRYPOINT)]
 """`file.py:callable`: the one spelling for user code."""
+
+
+def _as_json(value: Any) -> Any:
+    """A spec holds tuples; JSON, and the callables of users, know lists."""
+    if isinstance(value, tuple):
+        return [_as_json(item) for item in value]
+    return {key: _as_json(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+Params = Annotated[dict[str, JsonValue], BeforeValidator(_as_json)]
+"""Keyword arguments of user code: any JSON."""
 
 _SIZES = {
     "B": 1,
@@ -82,18 +106,22 @@ _SIZES = {
     "GiB": 2**30,
 }
 _DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
-_QUANTITY = re.compile(r"^(?P<number>\d+(?:\.\d+)?)\s?(?P<unit>[A-Za-z]+)$")
+QUANTITY = rf"^([0-9]{{1,30}}(?:\.[0-9]{{1,30}})?) ?({'|'.join([*_SIZES, *_DURATIONS])})$"
 
 
 def parse_quantity(value: object) -> tuple[float, str]:
     """A number with a unit: bytes (`30MB`, `256MiB`) or seconds (`5ms`); returns the value and `bytes` or `seconds`."""
-    match = _QUANTITY.match(value) if isinstance(value, str) else None
-    unit = match["unit"] if match else ""
-    if match and unit in _SIZES:
-        return float(match["number"]) * _SIZES[unit], "bytes"
-    if match and unit in _DURATIONS:
-        return float(match["number"]) * _DURATIONS[unit], "seconds"
-    raise refuse("MS213", f"{value!r} is not a quantity with a unit", "for example: 30MB, 256MiB, 5ms or 2s")
+    match = re.fullmatch(QUANTITY, value) if isinstance(value, str) else None
+    if match is None:
+        raise refuse("MS213", f"{value!r} is not a quantity with a unit", "for example: 30MB, 256MiB, 5ms or 2s")
+    number, unit = float(match[1]), match[2]
+    return (number * _SIZES[unit], "bytes") if unit in _SIZES else (number * _DURATIONS[unit], "seconds")
+
+
+def bytes_shown(size: float, digits: int = 1) -> str:
+    """Bytes as people read them: 31.9 kB."""
+    unit = next((unit for unit in ("GB", "MB", "kB") if size >= _SIZES[unit]), "B")
+    return f"{size:.0f} B" if unit == "B" else f"{size / _SIZES[unit]:.{digits}f} {unit}"
 
 
 def _size(value: object) -> int:

@@ -9,6 +9,7 @@ from modelspec.errors import fail
 from modelspec.framework import Framework
 from modelspec.options import Options
 from modelspec.resolve import Path_, Resolved, SourceFile
+from modelspec.spec.words import meant
 from modelspec.stage import Determinism, Request, Stage
 
 
@@ -97,9 +98,17 @@ class Plan:
         """The part of the plan up to a stage, that stage included."""
         ends = [action.id for action in self.actions.values() if action.stage.name == stage]
         if not ends:
-            known = ", ".join(dict.fromkeys(action.stage.name for action in self.actions.values()))
-            raise fail("MS325", f"--until: this spec has no stage {stage!r}", help=f"one of: {known}")
+            known = dict.fromkeys(action.stage.name for action in self.actions.values())
+            raise fail("MS325", f"--until: this spec has no stage {stage!r}", help=meant(stage, known))
         return replace(self, actions=self._closure(ends), complete=False)
+
+    def dependents(self, ids: Iterable[str]) -> list[Action]:
+        """The actions `ids` and all that take their outputs, directly or not, in order."""
+        found = set(ids)
+        for action in self.actions.values():
+            if found.intersection(action.needs):
+                found.add(action.id)
+        return [action for action in self.actions.values() if action.id in found]
 
     def _closure(self, ends: Iterable[str]) -> dict[str, Action]:
         wanted = set(ends)
@@ -208,7 +217,7 @@ class _Planner:
         if uses_code:
             source = self.resolved.loaded.spec.source
             names |= {"python", *source.packages, *source.requires}
-        return {name: toolchain.version(name) or "" for name in sorted(names)}
+        return {name: toolchain.version(name) or toolchain.ABSENT for name in sorted(names)}
 
     @staticmethod
     def _facts(stage: Stage, parts: Mapping[str, Options]) -> dict[str, str]:

@@ -6,6 +6,10 @@ import os
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_CLONE_NEWUSER = 0x10000000
+_CLONE_NEWNET = 0x40000000
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -15,6 +19,52 @@ def die_with_parent(signal_number: int, parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal_number)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def leave_network() -> str:
+    """Move this process, which must have one thread, where there is no network; returns why not, or "".
+
+    It takes the right to make a network namespace, or a user namespace of one's own. The second costs whatever
+    capabilities one has outside, so it is not used by who has any.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNET) == 0:
+        return ""
+    reason = os.strerror(ctypes.get_errno())
+    user, group = os.getuid(), os.getgid()
+    if _capabilities():
+        return f"no network namespace: {reason}"
+    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+        return f"no user namespace: {os.strerror(ctypes.get_errno())}"
+    libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # who changed ids since its start may not write these files otherwise
+    # Keep the ids: files are to belong to whom they did. See user_namespaces(7).
+    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+        Path("/proc/self", name).write_text(text)
+    return ""
+
+
+def _capabilities() -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapEff:"))
+    return int(line.split()[1], 16)
+
+
+def network_can_be_left() -> str:
+    """Whether `leave_network` works here, tried in a process of its own: why not, or ""."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, leave_network().encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        reason = answer.read()
+    os.waitpid(child, 0)
+    return reason
 
 
 def exchange(first: Path, second: Path) -> bool:

@@ -2,23 +2,27 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from modelspec import digest, toolchain
-from modelspec.errors import fail
 from modelspec.gates import Figures, GateResult, quantity
+from modelspec.lock import Published
 from modelspec.plan import Plan
 from modelspec.resolve import Resolved
 from modelspec.spec.model import ModelSpec
+from modelspec.stage import Determinism
+from modelspec.store.files import sync_folder
 from modelspec.store.record import Record
 from modelspec.store.store import Store
 
 FORMAT = 1
 CHECKSUMS = "checksums.txt"
 BUILD = "build.json"
+METRICS = "metrics.json"
+CARD = "MODEL_CARD.md"
 
 
 @dataclass(frozen=True)
@@ -51,33 +55,46 @@ def identity(resolved: Resolved, plan: Plan, records: Mapping[str, Record]) -> s
     )
 
 
+def published(publication: Publication) -> dict[str, tuple[Published, ...]]:
+    """The reproducible files of each target, below its folder, with the stages whose results are in them."""
+    return {label: tuple(_files(publication, label)) for label in publication.plan.targets}
+
+
+def _files(publication: Publication, label: str) -> Iterator[Published]:
+    target, plan = publication.plan.targets[label], publication.plan
+    for made, below in target.published:
+        action = plan.actions[made.action]
+        for name, sha256 in publication.records[made.action].slot(made.slot).items():
+            yield Published("/".join(filter(None, (below, name))), sha256, action.determinism, (action.stage.name,))
+    makers = [plan.actions[made.action] for made in target.metrics]
+    stages = tuple(action.stage.name for action in makers if action.determinism is not Determinism.MEASURED)
+    sha256 = digest.of_bytes(_json(_metrics(publication.figures[label])))
+    yield Published(METRICS, sha256, Determinism.NUMERIC, stages)
+
+
 def fill(draft: Path, publication: Publication, store: Store) -> None:
-    """Write every file of the publication into the empty folder `draft`, and make it durable."""
+    """Write every file of the publication into the empty folder `draft`, and make it durable. Raises BlobLostError."""
     listed: list[tuple[str, str]] = []
-    plan, records = publication.plan, publication.records
-    for label, target in plan.targets.items():
-        for made, below in target.published:
-            for name, sha256 in records[made.action].slot(made.slot).items():
-                path = "/".join(filter(None, (label, below, name)))
-                if not store.take(sha256, draft / path):
-                    raise fail(
-                        "MS602",
-                        f"the cached {path} does not match its digest; it was dropped",
-                        help="build again: it will be made anew",
-                    )
-                (draft / path).chmod(0o644)
-                listed.append((sha256, path))
-        listed.append(_write(draft, f"{label}/metrics.json", _json(_metrics(publication.figures[label]))))
-    listed.append(_write(draft, "MODEL_CARD.md", _card(publication)))
+    for label, files in published(publication).items():
+        for file in files:
+            path = draft / label / file.path
+            if file.path == METRICS:
+                _write(draft, f"{label}/{file.path}", _json(_metrics(publication.figures[label])))
+            else:
+                store.take(file.sha256, path)
+                path.chmod(0o644)
+            listed.append((file.sha256, f"{label}/{file.path}"))
+    listed.append(_write(draft, CARD, _card(publication)))
     sums = digest.sums(listed).encode()
     _write(draft, CHECKSUMS, sums)
     _write(draft, BUILD, _json(_build_record(publication, digest.of_bytes(sums))))
     for written in (draft, *sorted(draft.rglob("*"))):
         if written.is_dir():
             written.chmod(0o755)
+            sync_folder(written)
         else:
-            with written.open("rb") as file:
-                os.fsync(file.fileno())
+            with written.open("rb") as opened:
+                os.fsync(opened.fileno())
 
 
 def _write(folder: Path, path: str, data: bytes) -> tuple[str, str]:

@@ -4,11 +4,13 @@ import json
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from modelspec import digest
-from modelspec.errors import fail
-from modelspec.publication import BUILD, CHECKSUMS, Publication, fill
+from modelspec.errors import ModelspecError, fail
+from modelspec.lock import Lock, as_text, path_of
+from modelspec.publication import BUILD, CARD, CHECKSUMS, Publication, fill, identity, published
 from modelspec.spec.model import ModelSpec
 from modelspec.store.files import os_errors_explained, sync_folder
 from modelspec.store.locks import held
@@ -16,6 +18,7 @@ from modelspec.store.stat_cache import StatCache
 from modelspec.store.store import Store
 
 _LOCK_DEADLINE_S = 600.0
+_DRAFT, _ASIDE = ".draft", ".aside"
 
 
 def folder_of(spec: ModelSpec, output: Path) -> Path:
@@ -23,14 +26,19 @@ def folder_of(spec: ModelSpec, output: Path) -> Path:
     return output / spec.name / spec.version
 
 
-def is_current(folder: Path, expected: str, stats: StatCache) -> bool:
+def is_current(folder: Path, publication: Publication, stats: StatCache) -> bool:
     """Whether `folder` holds this very publication, every file of it untouched and nothing beside them."""
+    expected = {
+        f"{label}/{file.path}": file.sha256 for label, files in published(publication).items() for file in files
+    }
     try:
         build = json.loads((folder / BUILD).read_bytes())
         sums = (folder / CHECKSUMS).read_text().splitlines()
-        if build["publication"] != expected:
+        if build["publication"] != identity(publication.resolved, publication.plan, publication.records):
             return False
         listed = {path: sha256 for sha256, path in (line.split("  ", 1) for line in sums)}
+        if {path: sha256 for path, sha256 in listed.items() if path != CARD} != expected:
+            return False
         if set(digest.files_under(folder)) != {*listed, BUILD, CHECKSUMS}:
             return False
         if build["checksums"] != stats.of_file(folder / CHECKSUMS)[0]:
@@ -47,11 +55,10 @@ def publish(publication: Publication, output: Path, store: Store) -> tuple[Path,
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise fail("MS402", f"{folder} is not a folder", help="move it away, or choose another --output")
-        lock = store.root / "locks" / f"publish-{digest.of_bytes(os.fsencode(folder.absolute()))[:32]}"
-        with held(lock, _LOCK_DEADLINE_S, str(folder)):
-            for leftover in folder.parent.glob(f".{folder.name}.*.draft"):
-                _recover(leftover, folder)
-            draft = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.draft"
+        # The folder itself is the lock: builds that share it need not share a cache.
+        with held(folder.parent, _LOCK_DEADLINE_S, str(folder)):
+            _recover(folder)
+            draft = _beside(folder, _DRAFT)
             draft.mkdir()
             try:
                 fill(draft, publication, store)
@@ -62,12 +69,51 @@ def publish(publication: Publication, output: Path, store: Store) -> tuple[Path,
     return folder, replaced
 
 
-def _recover(leftover: Path, folder: Path) -> None:
-    """A build that died between moving the old folder aside and the new one in left the old one here: put it back."""
-    if not folder.exists() and (leftover / BUILD).is_file():
-        leftover.rename(folder)
-    else:
-        shutil.rmtree(leftover, ignore_errors=True)
+def tidy(folder: Path) -> None:
+    """Remove what a build that died while it published left beside `folder`; where that fails, nothing is lost."""
+    with suppress(OSError, ModelspecError):
+        if _leftovers(folder):
+            with held(folder.parent, _LOCK_DEADLINE_S, str(folder)):
+                _recover(folder)
+
+
+def write_lock(spec: Path, lock: Lock) -> bool:
+    """Write model.lock beside the spec, if it says something new; whether it could be."""
+    file, text = path_of(spec), as_text(lock)
+    try:
+        if file.is_file() and file.read_text(encoding="utf-8") == text:
+            return True
+        with held(file.parent, _LOCK_DEADLINE_S, str(file)):
+            draft = file.with_name(f".{file.name}.draft")  # one name: what a killed build left is overwritten
+            draft.unlink(missing_ok=True)
+            try:
+                with draft.open("x", encoding="utf-8") as opened:
+                    opened.write(text)
+                    opened.flush()
+                    os.fsync(opened.fileno())
+                draft.replace(file)
+            finally:
+                draft.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True
+
+
+def _leftovers(folder: Path) -> list[Path]:
+    return [path for kind in (_ASIDE, _DRAFT) for path in folder.parent.glob(f".{folder.name}.*{kind}")]
+
+
+def _recover(folder: Path) -> None:
+    """Put back what a build that died between its two renames had moved aside; a draft may be torn, and goes."""
+    for leftover in _leftovers(folder):
+        if leftover.suffix == _ASIDE and not folder.exists():
+            leftover.rename(folder)
+        else:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _beside(folder: Path, kind: str) -> Path:
+    return folder.parent / f".{folder.name}.{secrets.token_hex(4)}{kind}"
 
 
 def _checksums(folder: Path) -> bytes:
@@ -85,7 +131,7 @@ def _swap(draft: Path, folder: Path) -> None:
     if not folder.exists():
         draft.rename(folder)
     elif not exchange(draft, folder):
-        aside = folder.parent / f".{folder.name}.{secrets.token_hex(4)}.draft"
+        aside = _beside(folder, _ASIDE)
         folder.rename(aside)
         draft.rename(folder)
         shutil.rmtree(aside, ignore_errors=True)

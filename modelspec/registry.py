@@ -1,4 +1,4 @@
-"""The folder is the registry: a file in stages/, targets/, frameworks/ or loaders/ holds the subclass of its name."""
+"""The folder is the registry: a file in stages/, checks/, targets/, frameworks/ or loaders/ holds the subclass of its name."""
 
 import inspect
 from functools import cache
@@ -47,6 +47,12 @@ def stages() -> dict[str, type[Stage]]:
         assert ready, "the stages' `after` form a cycle"
         ordered[ready[0]] = found[ready[0]]
     return ordered
+
+
+@cache
+def checks() -> dict[str, type[Stage]]:
+    """Every check, by name: what runs in a worker as a stage does, on published files, and is part of no plan."""
+    return _found("checks", Stage)  # type: ignore[type-abstract]
 
 
 @cache

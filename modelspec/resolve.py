@@ -10,6 +10,7 @@ from modelspec import digest, registry, toolchain
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.framework import Framework
 from modelspec.options import Options
+from modelspec.spec.files import matching
 from modelspec.spec.load import Loaded
 from modelspec.store.stat_cache import StatCache
 
@@ -98,7 +99,10 @@ def _tree(root: Path, name: str, path: Path_, stats: StatCache) -> list[SourceFi
             help="check the path; it is relative to model.yaml",
             path=path,
         )
-    inside = digest.files_under(top) if top.is_dir() else [""]
+    try:
+        inside = digest.files_under(top) if top.is_dir() else [""]
+    except OSError as error:
+        raise _unreadable(name, error, path) from error
     return [_one(root, top / rest, f"{top.name}/{rest}".rstrip("/"), path, stats) for rest in inside]
 
 
@@ -115,24 +119,47 @@ def _one(root: Path, origin: Path, name: str, path: Path_, stats: StatCache) -> 
             raise fail("MS210", f"{name!r} is not a regular file", path=path)
         sha256, size = stats.of_file(origin)
     except OSError as error:
-        raise fail(
-            "MS402", f"{name!r} cannot be read: {error.strerror}", help="check its permissions", path=path
-        ) from error
+        raise _unreadable(name, error, path) from error
     return SourceFile(name, sha256, size, origin)
+
+
+def _unreadable(name: str, error: OSError, path: Path_) -> ModelspecError:
+    return fail("MS402", f"{name!r} cannot be read: {error.strerror}", help="check its permissions", path=path)
 
 
 def _code_files(loaded: Loaded, source: Framework, stats: StatCache) -> list[SourceFile]:
     found: dict[str, Path] = {}
     for pattern in source.code:
-        matches = [match for match in loaded.root.glob(pattern) if match.is_file()]
+        matches = matching(loaded.root, pattern)
         if not matches and "code" in source.model_fields_set:
             raise fail("MS317", f"no file matches {pattern!r}", help="check source.code", path=("source", "code"))
         found |= {match.relative_to(loaded.root).as_posix(): match for match in matches}
     return [_one(loaded.root, origin, name, ("source", "code"), stats) for name, origin in sorted(found.items())]
 
 
-def check_packages(needed: dict[str, tuple[str, ...]]) -> None:
-    """Every distribution must be installed; `needed` maps the extra that brings them to their names. Raises MS401."""
+def require_unchanged(resolved: Resolved, stats: StatCache) -> None:
+    """Raise MS601 where a file of the project is no longer the one that was built from."""
+    named = [(path, file) for path, files in resolved.files.items() for file in files]
+    problems = []
+    for path, file in [*named, *((("source", "code"), file) for file in resolved.code)]:
+        try:
+            same = stats.of_file(file.origin)[0] == file.sha256
+        except OSError:
+            same = False
+        if not same:
+            problem = Diagnostic(
+                "MS601",
+                f"{file.name} changed while it was being built; nothing was published",
+                help="build again when nothing writes to it",
+                path=path,
+            )
+            problems.append(_placed(problem, resolved.loaded))
+    if problems:
+        raise ModelspecError(tuple(problems))
+
+
+def missing_packages(needed: dict[str, tuple[str, ...]]) -> tuple[Diagnostic, ...]:
+    """MS401 for what is not installed; `needed` maps the extra that brings distributions to their names."""
     problems = []
     for extra, names in sorted(needed.items()):
         if absent := toolchain.missing(names):
@@ -142,5 +169,4 @@ def check_packages(needed: dict[str, tuple[str, ...]]) -> None:
                 else f"pip install {' '.join(absent)}"
             )
             problems.append(Diagnostic("MS401", f"not installed: {', '.join(absent)}", help=fix))
-    if problems:
-        raise ModelspecError(tuple(problems))
+    return tuple(problems)

@@ -3,27 +3,28 @@
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
-from modelspec.options import Options, refuse
+from modelspec.options import Options, refuse, text
 
 DType = Literal[
     "float16", "float32", "float64", "int8", "int16", "int32", "int64",
     "uint8", "uint16", "uint32", "uint64", "bool", "string",
 ]  # fmt: skip
 
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_.:/-]*$")
+_AXIS = r"^[A-Za-z_][A-Za-z0-9_.:/-]*$"
+_SIZE = WithJsonSchema({"type": "integer", "minimum": 0})
 
 
 def _dimension(value: int | str) -> int | str:
     if isinstance(value, int) and value < 0:
         raise refuse("MS214", f"a dimension may not be negative: {value}", "name a dynamic axis: [batch, 10]")
-    if isinstance(value, str) and not _NAME.match(value):
+    if isinstance(value, str) and not re.fullmatch(_AXIS, value):
         raise refuse("MS214", f"{value!r} is not a name for an axis", "use letters, digits and underscores")
     return value
 
 
-Dimension = Annotated[int | str, AfterValidator(_dimension)]
+Dimension = Annotated[Annotated[int, _SIZE] | Annotated[str, text(_AXIS)], AfterValidator(_dimension)]
 
 
 class TensorSpec(Options):

@@ -108,6 +108,8 @@ class Stage(Options):
     determinism: ClassVar[Determinism]
     exclusive: ClassVar[bool] = False
     """Whether nothing else may run on the machine meanwhile."""
+    network: ClassVar[bool] = False
+    """Whether the worker keeps the network."""
     block: ClassVar[Any] = None
     """The type of the stage's block in model.yaml when that is not the stage itself; `False` when it has no block."""
 

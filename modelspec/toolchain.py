@@ -10,6 +10,9 @@ from pathlib import Path
 
 from modelspec import digest
 
+ABSENT = ""
+"""Stands for the version of what is not installed."""
+
 ISA_FLAGS = (
     "sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni",
     "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "sve", "sve2", "bf16",

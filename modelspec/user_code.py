@@ -51,8 +51,22 @@ class explained:  # noqa: N801 - reads as a sentence: `with explained(folder):`
         fix = "see the log for the whole traceback"
         if isinstance(error, ModuleNotFoundError):
             fix = "a file of yours: add it to source: code; a distribution: install it and add it to source: requires"
+        if _wanted_network(error):
+            fix = "actions have no network: put the file into the project, and name it in the spec"
         message = f"{place}: {type(error).__name__}: {text[0] if text else 'no message'}"
         raise fail("MS517", message, help=fix) from error
+
+
+_UNREACHABLE = ("Network is unreachable", "Name or service not known", "Temporary failure in name resolution")
+"""What a process without a network hears; libraries wrap it in errors of their own."""
+
+
+def _wanted_network(error: BaseException | None) -> bool:
+    while error is not None:
+        if any(words in str(error) for words in _UNREACHABLE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _place(error: Exception, folder: Path) -> str | None:

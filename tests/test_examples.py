@@ -1,4 +1,4 @@
-"""Every example builds in a copy of its folder, keeps its gates, and has nothing to do the second time."""
+"""Every example builds in a copy of its folder, keeps its gates, and has nothing to do the second time, and gives the same bytes elsewhere."""
 
 import json
 import os
@@ -27,6 +27,26 @@ def build(folder: Path) -> dict[str, Any]:
     env = {**os.environ, "MODELSPEC_CACHE_DIR": str(folder / "cache")}
     command = [sys.executable, "-m", "modelspec", "build", "--format", "json", "--progress", "plain"]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def verify(published: Path, spec: Path) -> dict[str, Any]:
+    """`modelspec verify --rebuild --format json`."""
+    command = [
+        sys.executable,
+        "-m",
+        "modelspec",
+        "verify",
+        str(published),
+        "--rebuild",
+        "-f",
+        str(spec),
+        "--format",
+        "json",
+    ]
+    done = subprocess.run(command, cwd=spec.parent, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -85,3 +105,9 @@ def test_example_builds(name: str, tmp_path: Path) -> None:
 
     assert (second["ran"], second["changed"]) == (0, False)
     assert (published / "checksums.txt").read_bytes() == before
+
+    verified = verify(published, tmp_path / "model.yaml")
+
+    assert verified["diagnostics"] == []
+    assert verified["rebuild"]["verdict"] == "exact"
+    assert {target["verdict"] for target in verified["targets"]} == {"exact"}

@@ -87,6 +87,26 @@ def test_a_failed_gate_in_words() -> None:
     assert shown(lost).verdict == "more than 0.0100 worse than the source's 0.9900"
 
 
+@pytest.mark.parametrize(("gate", "value", "words"), [
+    (Gate(metric="accuracy", min=0.95), 0.94999, ("0.94999", ">= 0.95000", "below the limit 0.95000")),
+    (Gate(metric="accuracy", min=0.99999), 0.5, ("0.50000", ">= 0.99999", "below the limit 0.99999")),
+    (Gate(metric="accuracy", min=0.99999), 1.0, ("1.00000", ">= 0.99999", "below the limit 0.99999")),
+    (Gate(metric="accuracy", max_drop=0.01), 0.979, ("0.9790", "drop <= 0.0100", "")),
+    (Gate(metric="accuracy", max_drop=0.01), 0.97999, ("0.97999", "drop <= 0.01000", "more than 0.01000 worse than the source's 0.99000")),
+    (Gate(metric="accuracy", max_drop=0.01), 0.98, ("0.9800", "drop <= 0.0100", "")),
+    (Gate(metric="accuracy", max_drop="1%"), 0.98, ("0.9800", "drop <= 0.0099", "")),
+    (Gate(metric="size", max="3.1kB"), 3122, ("3.12 kB", "<= 3.1kB", "above the limit 3.1kB")),
+    (Gate(metric="size", max="1MB"), 1_000_001, ("1.000001 MB", "<= 1MB", "above the limit 1MB")),
+    (Gate(metric="latency_p95", max="5ms"), 0.0050001, ("5.0001 ms", "<= 5ms", "above the limit 5ms")),
+])  # fmt: skip
+def test_a_failed_gate_shows_the_digits_that_differ(gate: Gate, value: float, words: tuple[str, str, str]) -> None:
+    spec = Spec(gate, metrics=("accuracy",))
+    result = check(spec, {"edge": Figures({gate.metric: value}, {"accuracy": 0.99})})[0]  # type: ignore[arg-type]
+    found = shown(result)
+    assert (found.value, found.limit) == words[:2]
+    assert found.verdict == words[2] or not words[2]
+
+
 @pytest.mark.parametrize(("value", "metric", "expected"), [
     (512, "size", "512 B"), (31_935, "size", "31.9 kB"), (22_800_000, "size", "22.8 MB"), (3e9, "size", "3.0 GB"),
     (0.0012, "latency_p50", "1.2 ms"), (2.5, "latency_p50", "2.5 s"), (1234.5, "throughput", "1234/s"),

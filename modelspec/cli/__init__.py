@@ -4,7 +4,10 @@ import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType, ModuleType, TracebackType
 from typing import Any, NoReturn
@@ -28,6 +31,7 @@ from modelspec.errors import Exit, ModelspecError  # noqa: E402
 
 _NO_COMMANDS = {"__init__", "options", "errors"}
 _BROKEN_PIPE = 128 + 13
+_STDOUT, _STDERR = 1, 2
 
 
 class Commands(click.Group):
@@ -46,14 +50,20 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the arguments; --help and --version print here."""
+        with _unwritten_is_told(OSError):
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a ModelspecError becomes diagnostics and an exit status here, and nowhere else."""
-        try:
-            return super().invoke(ctx)
-        except ModelspecError as error:
-            from modelspec.cli.errors import show
+        from modelspec.cli import errors
 
-            show(error, ctx)
+        try:
+            with _unwritten_is_told(BrokenPipeError), errors.refusals_explained(ctx):
+                return super().invoke(ctx)
+        except ModelspecError as error:
+            errors.show(error, ctx)
             ctx.exit(error.exit)
 
     def resolve_command(
@@ -89,22 +99,63 @@ def command() -> None:
 def main() -> NoReturn:
     """Run the command line and exit."""
     sys.excepthook = _bug
+    _open_streams()
     signal.signal(signal.SIGTERM, _terminated)
     try:
         status = command.main(prog_name="modelspec", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        with suppress(OSError):
+            error.show()
         status = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("interrupted\n")
+        with suppress(OSError):
+            sys.stderr.write("interrupted\n")
         status = Exit.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has seen enough; the interpreter must not fail once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = _BROKEN_PIPE
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            unwritten = _unwritten(error)
+            status = status or unwritten
     gc.freeze()  # the interpreter need not look for garbage among all modules once more before it ends
     sys.exit(int(status) if isinstance(status, int) else Exit.OK)
+
+
+def _open_streams() -> None:
+    """Give closed streams a place to go: their numbers would fall to files, which then got the messages.
+
+    What a stream's encoding lacks is shown escaped.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(number)
+    for name, number in (("stdout", _STDOUT), ("stderr", _STDERR)):
+        stream = getattr(sys, name) or os.fdopen(number, "w", encoding="utf-8", closefd=False)
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, stream)
+
+
+@contextmanager
+def _unwritten_is_told(kind: type[OSError]) -> Iterator[None]:
+    """End with a status of its own; click itself ends with 1 when a pipe is closed, which means a failed gate."""
+    try:
+        yield
+    except kind as error:
+        raise click.exceptions.Exit(_unwritten(error)) from None
+
+
+def _unwritten(error: OSError) -> int:
+    """The output could not be written. Returns the exit status; the interpreter must not fail again when it flushes."""
+    closed = isinstance(error, BrokenPipeError)  # whoever read it has seen enough
+    if not closed:
+        with suppress(OSError):
+            sys.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
+            sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (_STDOUT, _STDERR):
+        os.dup2(nowhere, number)
+    return _BROKEN_PIPE if closed else Exit.ENVIRONMENT
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -116,9 +167,11 @@ def _bug(kind: type[BaseException], error: BaseException, _trace: TracebackType 
     from modelspec.cli.errors import crash_report
 
     place = crash_report(error)
-    sys.stderr.write(
-        f"error: a bug in modelspec: {kind.__name__}: {error}\nThe report is in {place}; please attach it to an issue.\n"
-    )
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stderr.write(
+            f"error: a bug in modelspec: {kind.__name__}: {error}\n"
+            f"The report is in {place}; please attach it to an issue.\n"
+        )
+        sys.stderr.flush()
     # The interpreter would end with 1, which means a failed gate.
     os._exit(Exit.BUG)

@@ -1,4 +1,4 @@
-"""`modelspec cache`: what the cache holds, and how to shrink it."""
+"""`modelspec cache`: what the cache holds, whether it is sound, and how to shrink it."""
 
 import json
 import time
@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from pydantic_core import PydanticCustomError
 
 from modelspec.cli import options
 from modelspec.errors import fail
-from modelspec.options import parse_quantity
 
 if TYPE_CHECKING:
     from modelspec.store.store import Store
@@ -20,7 +18,7 @@ _DAY_S = 86400.0
 
 @click.group()
 def command() -> None:
-    """Show or shrink the cache."""
+    """Show, check or shrink the cache."""
 
 
 @command.command()
@@ -28,7 +26,7 @@ def command() -> None:
 @options.format_option("human", "json")
 def ls(cache_dir: Path | None, format_: str) -> None:
     """List finished actions, newest first."""
-    from modelspec.report.progress import bytes_shown
+    from modelspec.options import bytes_shown
     from modelspec.store import gc
 
     store = _store(cache_dir)
@@ -44,31 +42,46 @@ def ls(cache_dir: Path | None, format_: str) -> None:
 
 
 @command.command()
+@click.option("--repair", is_flag=True, help="Put damaged objects aside and drop the results that need them.")
+@options.cache_option
+@options.format_option("human", "json")
+def verify(repair: bool, cache_dir: Path | None, format_: str) -> None:
+    """Hash every object and read every record; exits with 5 where something is damaged, unless --repair mends it."""
+    from modelspec.report.progress import relative
+    from modelspec.store import gc
+
+    found = gc.verify(_store(cache_dir), repair=repair)
+    if format_ == "json":
+        defects = [{"path": str(defect.path), "what": defect.what} for defect in found.defects]
+        value = {"formatVersion": 1, "objects": found.objects, "records": found.records, "repaired": repair}
+        click.echo(json.dumps({**value, "defects": defects}, indent=2))
+    else:
+        for defect in found.defects:
+            click.echo(f"{relative(defect.path)}: {defect.what}")
+        verb = "repaired" if repair else "damaged"
+        click.echo(f"{found.objects} objects and {found.records} records, {len(found.defects)} {verb}")
+    if found.defects and not repair:
+        raise fail(
+            "MS602",
+            f"{len(found.defects)} objects and records of the cache are damaged",
+            help="modelspec cache verify --repair; the next build makes them anew",
+        )
+
+
+@command.command()
 @click.option("--max-size", metavar="SIZE", help="Keep no more than this, newest first: 2GiB, 500MB.")
 @click.option("--max-age", metavar="DAYS", type=click.FloatRange(0), help="Forget what is older.")
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @options.cache_option
 def prune(max_size: str | None, max_age: float | None, dry_run: bool, cache_dir: Path | None) -> None:
     """Forget old results and drop bytes that no result names."""
-    from modelspec.report.progress import bytes_shown
+    from modelspec.options import bytes_shown
     from modelspec.store import gc
 
     age_s = None if max_age is None else max_age * _DAY_S
-    pruned = gc.prune(_store(cache_dir), _bytes(max_size), age_s, dry_run=dry_run)
+    pruned = gc.prune(_store(cache_dir), options.size("--max-size", max_size), age_s, dry_run=dry_run)
     verb = "would drop" if dry_run else "dropped"
     click.echo(f"{verb} {pruned.records} actions and {pruned.blobs} objects, {bytes_shown(pruned.bytes)}")
-
-
-def _bytes(written: str | None) -> int | None:
-    if written is None:
-        return None
-    try:
-        number, unit = parse_quantity(written)
-    except PydanticCustomError as error:
-        raise fail("MS325", f"--max-size: {error.message()}", help="for example: 2GiB") from None
-    if unit != "bytes":
-        raise fail("MS325", f"--max-size: {written!r} is not a size", help="for example: 2GiB")
-    return round(number)
 
 
 def _store(cache_dir: Path | None) -> "Store":

@@ -1,24 +1,52 @@
 """What went wrong, as text: diagnostics in the asked format, and the report of a bug."""
 
+import errno
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
 import click
 
 from modelspec.cli.options import use_color
-from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.errors import Diagnostic, ModelspecError, fail
+
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP}
+"""What the operating system may answer to a program without faults, besides what `is_of_the_machine`."""
+
+
+@contextmanager
+def refusals_explained(context: click.Context) -> Iterator[None]:
+    """Turn a refusal of the operating system that no one foresaw into a message; other surprises are bugs."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise fail("MS402", "the current folder does not exist any more", help="change to another folder") from None
+    try:
+        yield
+    except OSError as error:
+        from modelspec.store.files import explained, is_of_the_machine
+
+        if error.errno not in _REFUSALS and not is_of_the_machine(error):
+            raise
+        raise explained(error, f"running modelspec {context.invoked_subcommand}") from error
 
 
 def show(error: ModelspecError, context: click.Context) -> None:
     """Print the problems: as data on stdout where data was asked for, for people on stderr."""
     format_ = context.meta.get("modelspec.format", "human")
     stream = sys.stdout if format_ in {"json", "github", "sarif"} else sys.stderr
-    show_diagnostics(error.diagnostics, format_, stream, context)
-    for note in error.notes:
-        sys.stderr.write(f"{note}\n")
+    try:
+        show_diagnostics(error.diagnostics, format_, stream, context)
+        stream.flush()
+    except OSError:  # the disk that stdout goes to may be full, and that the problem
+        with suppress(OSError):
+            show_diagnostics(error.diagnostics, "human", sys.stderr, context)
+    with suppress(OSError):
+        for note in error.notes:
+            sys.stderr.write(f"{note}\n")
 
 
 def show_diagnostics(

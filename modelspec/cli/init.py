@@ -4,14 +4,13 @@ from pathlib import Path
 
 import click
 
+from modelspec.cli.options import FOLDER, PATH
 from modelspec.errors import ModelspecError, fail
 
 
 @click.command()
-@click.argument("folder", default=".", type=click.Path(path_type=Path, file_okay=False))
-@click.option(
-    "--from", "model", type=click.Path(path_type=Path), help="An ONNX model to read names, types and shapes from."
-)
+@click.argument("folder", default=".", type=FOLDER)
+@click.option("--from", "model", type=PATH, help="An ONNX model to read names, types and shapes from.")
 @click.option("--framework", help="What the source is written in. Default: onnx.")
 @click.option("--force", is_flag=True, help="Replace an existing model.yaml.")
 def command(folder: Path, model: Path | None, framework: str | None, force: bool) -> None:
@@ -19,10 +18,11 @@ def command(folder: Path, model: Path | None, framework: str | None, force: bool
     from modelspec import registry
     from modelspec.spec import starter
     from modelspec.spec.schema import as_text
+    from modelspec.spec.words import meant
 
     known = list(registry.frameworks())
     if framework is not None and framework not in known:
-        raise fail("MS325", f"--framework: {framework!r} is not known", help=f"one of: {', '.join(known)}")
+        raise fail("MS325", f"--framework: {framework!r} is not known", help=meant(framework, known))
     if model is not None and framework not in {None, "onnx"}:
         raise fail("MS325", "--from reads an ONNX model, and --framework says otherwise", help="leave --framework out")
     target = folder / "model.yaml"

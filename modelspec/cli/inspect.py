@@ -10,7 +10,7 @@ from modelspec.errors import fail
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=options.FOLDER)
 @options.format_option("human", "json")
 @options.color_option
 def command(folder: Path, format_: str) -> None:
@@ -21,7 +21,8 @@ def command(folder: Path, format_: str) -> None:
     build = folder / "build.json"
     if not build.is_file():
         raise fail("MS325", f"{folder} holds no build.json", help="give the folder dist/<name>/<version> of a build")
-    if format_ == "json":
-        click.echo(build.read_text(), nl=False)
-    else:
-        click.echo(summary.inspect_text(folder, Style(options.use_color(sys.stdout))), nl=False)
+    try:
+        shown = summary.inspect_text(folder, Style(options.use_color(sys.stdout)))
+    except (ValueError, LookupError, TypeError, AttributeError, FileNotFoundError) as error:
+        raise fail("MS325", f"{folder} is not as a build left it: {error}", help="build it again") from error
+    click.echo(build.read_text(encoding="utf-8") if format_ == "json" else shown, nl=False)

@@ -8,7 +8,13 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
+from modelspec.errors import fail
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+PATH = click.Path(path_type=Path, readable=False)
+"""A file that the command opens itself: what it cannot read is then said with a code."""
+FOLDER = click.Path(path_type=Path, file_okay=False, readable=False)
 
 COLORS = ("auto", "always", "never")
 
@@ -18,7 +24,7 @@ def file_option(command: F) -> F:
     return click.option(
         "-f",
         "--file",
-        type=click.Path(path_type=Path),
+        type=PATH,
         help="The spec. Default: model.yaml here, or in the folders around it up to the repository's root.",
     )(command)
 
@@ -68,18 +74,23 @@ def output_option(command: F) -> F:
     return click.option(
         "-o",
         "--output",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=FOLDER,
         default=Path("dist"),
         show_default=True,
         help="Folder to publish to.",
     )(command)
 
 
+def locked_option(command: F) -> F:
+    """`--locked`: model.lock stays as it is."""
+    return click.option("--locked", is_flag=True, help="Fail (5) where anything differs from model.lock.")(command)
+
+
 def cache_option(command: F) -> F:
     """`--cache-dir`: where results are kept between builds."""
     return click.option(
         "--cache-dir",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=FOLDER,
         envvar="MODELSPEC_CACHE_DIR",
         help="Folder of the cache. Default: MODELSPEC_CACHE_DIR, or the user's cache folder.",
     )(command)
@@ -118,3 +129,20 @@ def fail_usage(message: str) -> None:
 def out(text: str) -> None:
     """Data: to stdout."""
     sys.stdout.write(text + "\n")
+
+
+def size(option: str, written: str | None) -> int | None:
+    """The bytes of a size with a unit. Raises MS325."""
+    if written is None:
+        return None
+    from pydantic_core import PydanticCustomError
+
+    from modelspec.options import parse_quantity
+
+    try:
+        number, unit = parse_quantity(written)
+    except PydanticCustomError as error:
+        raise fail("MS325", f"{option}: {error.message()}", help="for example: 2GiB") from None
+    if unit != "bytes":
+        raise fail("MS325", f"{option}: {written!r} is not a size", help="for example: 2GiB")
+    return round(number)

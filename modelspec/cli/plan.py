@@ -14,6 +14,7 @@ from modelspec.errors import Exit
 @options.target_option
 @click.option("--until", metavar="STAGE", help="Plan up to this stage.")
 @click.option("--why", metavar="STAGE", help="Show the whole difference to the last record of this stage.")
+@options.locked_option
 @click.option("--exit-code", is_flag=True, help=f"Exit with {Exit.WORK_TO_DO.value} when there is work to do.")
 @options.cache_option
 @options.format_option("human", "json")
@@ -23,17 +24,20 @@ def command(
     targets: tuple[str, ...],
     until: str | None,
     why: str | None,
+    locked: bool,
     exit_code: bool,
     cache_dir: Path | None,
     format_: str,
 ) -> None:
     """Show each action with its state and the reason. Runs nothing."""
-    from modelspec.build import Asked, prepare
+    from modelspec.build import Asked, prepare, require_locked
     from modelspec.report import summary
     from modelspec.report.style import Style
     from modelspec.store.store import default_folder
 
     prepared = prepare(Asked(options.spec_file(file), cache_dir or default_folder(), targets=targets, until=until))
+    if locked:
+        require_locked(prepared)
     if why is not None:
         matches = prepared.of_stage(why)
         click.echo(summary.why_json(matches) if format_ == "json" else summary.why_text(prepared, matches), nl=False)
@@ -41,5 +45,7 @@ def command(
         click.echo(summary.plan_json(prepared), nl=False)
     else:
         click.echo(summary.plan_text(prepared, Style(options.use_color(sys.stdout))), nl=False)
+    for problem in prepared.missing:
+        click.echo(f"note  {problem.message}; before a build: {problem.help}", err=True)
     if exit_code and summary.has_work(prepared):
         raise SystemExit(Exit.WORK_TO_DO)

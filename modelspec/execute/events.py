@@ -23,6 +23,13 @@ class Waiting:
 
 
 @dataclass(frozen=True)
+class Healing:
+    """The action's cached bytes turned out to be lost or damaged: it runs again."""
+
+    action: Action
+
+
+@dataclass(frozen=True)
 class Cached:
     """The result was there."""
 
@@ -54,4 +61,11 @@ class Skipped:
     action: Action
 
 
-Event = Started | Waiting | Cached | Finished | Failed | Skipped
+@dataclass(frozen=True)
+class Warned:
+    """Something about this machine that whoever builds should know, once."""
+
+    warning: Diagnostic
+
+
+Event = Started | Waiting | Healing | Cached | Finished | Failed | Skipped | Warned

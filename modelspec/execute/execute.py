@@ -1,23 +1,30 @@
 """Runs a plan: ready actions in worker processes, each result into the store, one event per step."""
 
+import signal
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelspec import digest
 from modelspec.errors import Diagnostic, ModelspecError
-from modelspec.execute.events import Cached, Event, Failed, Finished, Skipped, Started, Waiting
-from modelspec.execute.pool import Pool
+from modelspec.execute.events import Cached, Event, Failed, Finished, Healing, Skipped, Started, Waiting, Warned
+from modelspec.execute.job_file import Result, read_result
+from modelspec.execute.pool import Done, Pool
 from modelspec.execute.scratch import collect, diagnose, keep_log, prepare
-from modelspec.match import Match, State, match_one
+from modelspec.match import Match, State, input_files, match_one
 from modelspec.plan import Action, Plan
 from modelspec.resolve import Resolved
+from modelspec.stage import Determinism
+from modelspec.store.files import CacheUnavailableError, cache_errors
 from modelspec.store.locks import FileLock
 from modelspec.store.record import Record
-from modelspec.store.store import Store
+from modelspec.store.store import BlobLostError, Store
 
 _POLL_S = 0.05
 _IDLE_S = 1.0
+_HEALINGS = 3
+"""How often one action's lost bytes are made again in one build."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class Settings:
     jobs: int = 1
     keep_going: bool = False
     timeout_s: float = 3600.0
+    memory: int | None = None
+    """Bytes that one action may use."""
     fresh: Collection[str] = ()
 
 
@@ -41,15 +50,14 @@ class _Running:
 
 def execute(plan: Plan, resolved: Resolved, store: Store, settings: Settings) -> Iterator[Event]:
     """Run every action that has no record; afterwards the store holds one for each that did not fail."""
-    run = _Run(plan, resolved, store, settings, Pool(store.open_session()))
-    try:
-        yield from run.events()
-    finally:
-        run.pool.close()
-        for running in run.running.values():
-            for lock in running.locks:
-                lock.release()
-        store.close_session()
+    with store.session() as folder:
+        run = _Run(plan, resolved, store, settings, Pool(folder))
+        try:
+            yield from run.events()
+        finally:
+            run.pool.close()
+            for running in run.running.values():
+                release(running.locks)
 
 
 @dataclass
@@ -63,21 +71,25 @@ class _Run:
     running: dict[str, _Running] = field(default_factory=dict)
     failed: set[str] = field(default_factory=set)
     waiting_since: dict[str, float] = field(default_factory=dict)
+    pending: dict[str, Action] = field(default_factory=dict)
+    healed: dict[str, int] = field(default_factory=dict)
+    networked: str = ""
 
     def events(self) -> Iterator[Event]:
-        pending = dict(self.plan.actions)
-        while pending or self.running:
-            for action in list(pending.values()):
+        self.pending = dict(self.plan.actions)
+        while self.pending or self.running:
+            for action in list(self.pending.values()):
                 if self._hopeless(action):
-                    del pending[action.id]
+                    del self.pending[action.id]
                     self.failed.add(action.id)
                     yield Skipped(action)
                 elif all(need in self.records for need in action.needs):
                     for event in self._advance(action):
-                        if not isinstance(event, Waiting):
-                            pending.pop(action.id, None)
+                        if not isinstance(event, Waiting | Healing):
+                            self.pending.pop(action.id, None)
                         yield event
-            yield from self._finished(_POLL_S if pending and len(self.running) < self.settings.jobs else _IDLE_S)
+            has_room = self.pending and len(self.running) < self.settings.jobs
+            yield from self._finished(_POLL_S if has_room else _IDLE_S)
 
     def _hopeless(self, action: Action) -> bool:
         if any(need in self.failed for need in action.needs):
@@ -90,6 +102,9 @@ class _Run:
         if match.record:
             yield self._cached(action, match.record)
             return
+        if problem := self._irreplaceable(match):
+            yield self._failure(match, (problem,), "")
+            return
         if not self._has_room(action):
             return
         locks = self._locks(match)
@@ -99,20 +114,54 @@ class _Run:
         # Whoever held the lock before may have done the work.
         match = match_one(action, self.records, self.resolved, self.store, self.settings.fresh)
         if match.state is State.CACHED and match.record:
-            for lock in locks:
-                lock.release()
+            release(locks)
             yield self._cached(action, match.record)
             return
         try:
             scratch = prepare(match, self.records, self.store)
+        except BlobLostError as lost:
+            release(locks)
+            yield from self._heal(match, lost.sha256)
+            return
+        except CacheUnavailableError:
+            release(locks)
+            raise
         except ModelspecError as error:
-            for lock in locks:
-                lock.release()
+            release(locks)
             yield self._failure(match, error.diagnostics, "")
             return
         self.running[action.id] = _Running(match, scratch, locks, time.monotonic())
-        self.pool.run(action.id, scratch, _modules(action))
+        with cache_errors("starting a worker"):
+            self.pool.run(action.id, scratch, _modules(action), self.settings.memory)
         yield Started(match)
+
+    def _irreplaceable(self, match: Match) -> Diagnostic | None:
+        """A `recorded` result whose bytes are lost is not made again unasked: the new one would be another."""
+        if match.action.stage.name in self.settings.fresh:
+            return None
+        record = self.store.record(match.key)
+        if record is None or record.determinism != Determinism.RECORDED:
+            return None
+        return Diagnostic(
+            "MS602",
+            f"the recorded result of {match.action.label} is no longer whole in the cache, and cannot be made again",
+            help=f"restore the cache; or accept another result: modelspec build --no-cache {match.action.stage.name}",
+        )
+
+    def _heal(self, match: Match, sha256: str) -> Iterator[Event]:
+        """Have the bytes made again by whichever action made them; give up on a disk that loses them each time."""
+        makers = [id_ for id_, r in self.records.items() if sha256 in {output.sha256 for output in r.outputs}]
+        for id_ in makers:
+            self.healed[id_] = self.healed.get(id_, 0) + 1
+            action = self.plan.actions[id_]
+            if self.healed[id_] > _HEALINGS:
+                message = f"what {action.label} makes is lost or damaged in the cache each time it is made"
+                yield self._failure(match, (Diagnostic("MS602", message, help="use --cache-dir on another disk"),), "")
+                return
+            yield Healing(action)
+        for action in self.plan.dependents(makers):
+            if self.records.pop(action.id, None):
+                self.pending[action.id] = action
 
     def _wait(self, match: Match) -> Iterator[Event]:
         now = time.monotonic()
@@ -138,13 +187,17 @@ class _Run:
         """The action's lock, and the machine's for work that must be alone; None while another build has one."""
         names = [match.key, *(["exclusive"] if match.action.stage.exclusive else [])]
         taken: list[FileLock] = []
-        for name in names:
-            lock = self.store.lock(name)
-            if not lock.try_acquire():
-                for held in taken:
-                    held.release()
-                return None
-            taken.append(lock)
+        try:
+            with cache_errors("locking an action"):
+                for name in names:
+                    lock = self.store.lock(name)
+                    if not lock.try_acquire():
+                        release(taken)
+                        return None
+                    taken.append(lock)
+        except CacheUnavailableError:
+            release(taken)
+            raise
         return taken
 
     def _finished(self, wait_s: float) -> Iterator[Event]:
@@ -155,12 +208,17 @@ class _Run:
         try:
             done = self.pool.done(wait_s)
         except (BrokenPipeError, ConnectionResetError):
-            done = [(id_, 9) for id_ in self.running]
-        for id_, status in done:
-            running = self.running.pop(id_)
-            yield self._conclude(running, status)
-            for lock in running.locks:
-                lock.release()
+            done = [Done(id_, signal.SIGKILL, 0) for id_ in self.running]
+        for ended in done:
+            running = self.running.pop(ended.id)
+            try:
+                said = read_result(running.scratch)
+                if said and said.networked and not self.networked:
+                    self.networked = said.networked
+                    yield Warned(_not_isolated(said.networked))
+                yield self._conclude(running, said, ended)
+            finally:
+                release(running.locks)
 
     def _end_overdue(self) -> None:
         for id_, running in self.running.items():
@@ -168,7 +226,7 @@ class _Run:
                 running.killed = True
                 self.pool.kill(id_)
 
-    def _conclude(self, running: _Running, status: int) -> Event:
+    def _conclude(self, running: _Running, said: Result | None, done: Done) -> Event:
         match = running.match
         if running.killed:
             problem = Diagnostic(
@@ -177,35 +235,62 @@ class _Run:
                 help="raise --timeout, or give it less to do",
             )
             return self._failure(match, (problem,), keep_log(match, running.scratch, self.store))
-        if status:
-            problems = diagnose(running.scratch, status)
+        if done.status or said is None:
+            problems = diagnose(said, running.scratch, done, self.settings.memory)
+            if any(problem.code == "MS403" for problem in problems):
+                raise CacheUnavailableError(problems)  # the scratch folder lies beside the cache
             return self._failure(match, problems, keep_log(match, running.scratch, self.store))
         try:
-            record = collect(match, running.scratch, self.store)
+            record = collect(match, said, running.scratch, self.store)
+        except CacheUnavailableError:
+            raise
         except ModelspecError as error:
             return self._failure(match, error.diagnostics, keep_log(match, running.scratch, self.store))
         keep_log(match, running.scratch, self.store)
-        self.records[match.action.id] = record
+        if self._is_current(match):
+            self.records[match.action.id] = record
+        else:  # what it was made from is being made again meanwhile
+            self.pending[match.action.id] = match.action
         self.store.set_latest(self.resolved.spec_id, match.action.label, record.key)
         return Finished(match.action, record)
+
+    def _is_current(self, match: Match) -> bool:
+        inputs = input_files(match.action, self.records)
+        return inputs is not None and digest.of_json(match.action.preimage(inputs)) == match.key
 
     def _failure(self, match: Match, problems: tuple[Diagnostic, ...], log: str) -> Failed:
         self.failed.add(match.action.id)
         return Failed(match.action, tuple(placed(p, match.action, self.resolved) for p in problems), log)
 
 
+def _not_isolated(reason: str) -> Diagnostic:
+    return Diagnostic(
+        "MS453",
+        f"actions keep the network here: {reason}",
+        help="allow user namespaces, so that nothing can slip into a build from outside",
+        severity="warning",
+    )
+
+
 def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnostic:
     """A stage's problem with its line in model.yaml: the option at fault, else the block the action comes from."""
     positions = resolved.loaded.positions
+    kinds = ("loader", "stage", "framework", "target")
+    places = [action.origins[k] for k in kinds if k in {"stage", "target", *action.parts} & set(action.origins)]
+    path = next((place for place in places if positions.has(place)), places[0])
     if problem.path:
         parts = {"stage": action.stage, **action.parts}
         owners = (kind for kind, part in parts.items() if problem.path[0] in type(part).model_fields)
-        path = (*action.origins[next(owners, "stage")], *problem.path)
-    else:
-        kinds = ("loader", "stage", "framework", "target")
-        places = [action.origins[k] for k in kinds if k in {"stage", "target", *action.parts} & set(action.origins)]
-        path = next((place for place in places if positions.has(place)), places[0])
+        exact = (*action.origins[next(owners, "stage")], *problem.path)
+        # Of a block that is not written at all, no line can be shown.
+        path = exact if positions.has(exact[:1]) else path
     return problem.at(file=str(resolved.loaded.file), span=positions.value(path), path=path)
+
+
+def release(locks: list[FileLock]) -> None:
+    """Let the next ones in."""
+    for lock in locks:
+        lock.release()
 
 
 def _modules(action: Action) -> tuple[str, ...]:

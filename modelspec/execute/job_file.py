@@ -35,7 +35,8 @@ def _part_to_json(part: Options) -> dict[str, Any]:
 def read_job(root: Path) -> tuple[Stage, Job, frozenset[str]]:
     """The stage, its job, and the distributions that user code may import."""
     value = json.loads((root / "job.json").read_text())
-    stage = _revive(registry.stages()[value["stage"]], value["options"])
+    kinds = {**registry.stages(), **registry.checks()}
+    stage = _revive(kinds[value["stage"]], value["options"])
     parts: dict[str, Any] = {}
     folders: Mapping[str, Mapping[str, type[Options]]] = {
         "framework": registry.frameworks(),
@@ -60,11 +61,14 @@ class Result:
 
     diagnostics: tuple[Diagnostic, ...]
     seconds: float
+    networked: str
+    """Why the worker could not be cut off from the network; "" where it was, or was not to be."""
 
 
-def write_result(root: Path, diagnostics: Iterable[Diagnostic], seconds: float) -> None:
+def write_result(root: Path, diagnostics: Iterable[Diagnostic], seconds: float, networked: str) -> None:
     """Write result.json."""
-    value = {"diagnostics": [asdict(d) for d in diagnostics], "seconds": round(seconds, 3)}
+    said = [asdict(diagnostic) for diagnostic in diagnostics]
+    value = {"diagnostics": said, "seconds": round(seconds, 3), "networked": networked}
     (root / "result.json").write_text(json.dumps(value))
 
 
@@ -75,4 +79,4 @@ def read_result(root: Path) -> Result | None:
     except (OSError, ValueError):
         return None
     said = tuple(Diagnostic(**{**d, "path": tuple(d["path"]), "also": (), "span": None}) for d in value["diagnostics"])
-    return Result(said, value["seconds"])
+    return Result(said, value["seconds"], value["networked"])

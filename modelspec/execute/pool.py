@@ -47,6 +47,20 @@ def environment(home: Path) -> dict[str, str]:
     return {**kept, **fixed, **dict.fromkeys(_THREADS, "1")}
 
 
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job that ended."""
+
+    id: str
+    status: int
+    """As wait(2) has it."""
+    peak: int
+    """Bytes of memory that it held at most."""
+
+
 @dataclass
 class Pool:
     """Worker processes, all forks of one server. Nothing is started before `run`."""
@@ -57,25 +71,25 @@ class Pool:
     _buffer: bytes = b""
     _loaded: set[str] = field(default_factory=set)
 
-    def run(self, id_: str, scratch: Path, modules: tuple[str, ...]) -> None:
-        """Start the job in `scratch`; `modules` are loaded in the server first, once."""
+    def run(self, id_: str, scratch: Path, modules: tuple[str, ...], memory: int | None = None) -> None:
+        """Start the job in `scratch`; `modules` are loaded in the server first, once. `memory`: bytes it may use."""
         fresh = [module for module in modules if module not in self._loaded]
         self._loaded.update(fresh)
-        self._send({"load": fresh, "run": id_, "job": str(scratch)})
+        self._send({"load": fresh, "run": id_, "job": str(scratch), "memory": memory})
 
     def kill(self, id_: str) -> None:
         """End one job; it is reported as done, killed."""
         self._send({"kill": id_})
 
-    def done(self, timeout_s: float) -> list[tuple[str, int]]:
-        """Jobs that ended, with their wait status, after `timeout_s` at most. A dead server is a BrokenPipeError."""
+    def done(self, timeout_s: float) -> list[Done]:
+        """Jobs that ended, after `timeout_s` at most. A dead server is a BrokenPipeError."""
         if self._channel is None or not select.select([self._channel], [], [], timeout_s)[0]:
             return []
         data = self._channel.recv(65536)
         if not data:
             raise BrokenPipeError("the worker server died")
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        return [(message["done"], message["status"]) for message in map(json.loads, lines)]
+        return [Done(message["done"], message["status"], message["peak"]) for message in map(json.loads, lines)]
 
     def _send(self, message: dict[str, object]) -> None:
         if self._channel is None:
@@ -110,11 +124,15 @@ class Pool:
 
     def close(self) -> None:
         """End the server, its workers and what they started."""
-        if self._server is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._server.pid, signal.SIGKILL)
-            self._server.wait()
-            self._server = None
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+        if self._server is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._server.pid, signal.SIGTERM)  # only the server itself finds all that is below it
+            try:
+                self._server.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._server.pid, signal.SIGKILL)
+                self._server.wait()
+            self._server = None

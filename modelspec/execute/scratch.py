@@ -2,25 +2,31 @@
 
 import os
 import shutil
+import signal
+import stat
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from modelspec import digest
 from modelspec.errors import Diagnostic, fail
-from modelspec.execute.job_file import read_result, write_job
+from modelspec.execute.job_file import Result, write_job
+from modelspec.execute.pool import Done
 from modelspec.match import Match
+from modelspec.options import bytes_shown
 from modelspec.plan import Given
-from modelspec.store.files import copy, os_errors_explained
-from modelspec.store.record import Record
+from modelspec.resolve import SourceFile
+from modelspec.store.files import cache_errors, copy_file, remove_tree, seal
+from modelspec.store.record import Output, Record
 from modelspec.store.store import Store
 
 
 def prepare(match: Match, records: Mapping[str, Record], store: Store) -> Path:
-    """Make the folder. Raises MS601 when a file of the project is no longer the one that was hashed."""
+    """Make the folder. Raises MS601 when a file of the project is no longer the one that was hashed, and BlobLostError."""
     scratch = store.open_session() / match.key[:16]
-    with os_errors_explained("preparing an action"):
-        shutil.rmtree(scratch, ignore_errors=True)
+    with cache_errors("preparing an action"):
+        remove_tree(scratch)
         (scratch / "in").mkdir(parents=True)
         (scratch / "out").mkdir()
         for name, value in match.action.inputs.items():
@@ -28,70 +34,78 @@ def prepare(match: Match, records: Mapping[str, Record], store: Store) -> Path:
             folder.mkdir()
             if isinstance(value, Given):
                 for file in value.files:
-                    if copy(file.origin, folder / file.name) != file.sha256:
-                        raise fail(
-                            "MS601",
-                            f"{file.name} changed while it was being built",
-                            help="build again when nothing writes to it",
-                        )
+                    _bring(file, folder / file.name)
             else:
-                _fetch(records[value.action].slot(value.slot), folder, store)
+                for path, sha256 in records[value.action].slot(value.slot).items():
+                    store.take(sha256, folder / path)
         write_job(scratch, match.action)
     return scratch
 
 
-def _fetch(files: Mapping[str, str], folder: Path, store: Store) -> None:
-    for name, sha256 in files.items():
-        if not store.take(sha256, folder / name):
-            raise fail(
-                "MS602",
-                f"the cached {name} does not match its digest; it was dropped",
-                help="build again: it will be made anew",
-            )
+def _bring(file: SourceFile, target: Path) -> None:
+    """Copy a file of the project, if it still is the one that was hashed."""
+    try:
+        if file.origin.is_file() and copy_file(file.origin, target) == file.sha256:
+            return
+    except PermissionError as error:
+        raise fail("MS402", f"{file.name} cannot be read any more", help="check its permissions") from error
+    raise fail("MS601", f"{file.name} changed while it was being built", help="build again when nothing writes to it")
 
 
-def collect(match: Match, scratch: Path, store: Store) -> Record:
-    """Move what the action made into the store and write its record, last."""
+def collect(match: Match, said: Result, scratch: Path, store: Store) -> Record:
+    """Move what the action made into the store, and its record last. Raises CacheUnavailableError where that fails."""
     missing = [slot for slot in match.action.stage.gives if not (scratch / "out" / slot).is_dir()]
     if missing:
         raise fail("MS501", f"the stage made no {' and no '.join(missing)}")
     made = scratch / "out"
-    outputs = tuple(replace(store.add(made / path), path=path) for path in digest.files_under(made))
-    said = read_result(scratch)
-    assert said is not None, "a worker that succeeds writes its result"
+    with cache_errors("writing to the cache"):
+        outputs = tuple(_sealed(made, path) for path in digest.files_under(made))
     warnings = tuple({field: asdict(warning)[field] for field in _KEPT} for warning in said.diagnostics)
     determinism = match.action.determinism.value
     record = Record(match.key, dict(match.preimage), outputs, determinism, said.seconds, warnings)
-    store.keep(record)
+    store.commit(record, made)
     return record
+
+
+def _sealed(folder: Path, path: str) -> Output:
+    if not stat.S_ISREG((folder / path).lstat().st_mode):
+        raise fail("MS501", f"the stage made {path!r}, which is not a plain file")
+    return Output(path, *seal(folder / path))
 
 
 _KEPT = ("code", "message", "help", "why", "path")
 """What is kept of a warning: its place in model.yaml is found anew."""
 
 
-def diagnose(scratch: Path, status: int) -> tuple[Diagnostic, ...]:
-    """Why a worker failed: its own words, or what its wait status tells."""
-    if said := read_result(scratch):
+_NO_SPACE = 64 << 10
+"""Bytes below which a disk counts as full."""
+
+
+def diagnose(said: Result | None, scratch: Path, done: Done, limit: int | None) -> tuple[Diagnostic, ...]:
+    """Why a worker failed: a full disk, its own words, or what its wait status tells. `limit`: its memory in bytes."""
+    if shutil.disk_usage(scratch).free < _NO_SPACE:
+        # Libraries have many words for it, and a worker may be unable to write even those.
+        return (Diagnostic("MS403", "no space left for what a worker writes", help="free some space"),)
+    peak = f"it held {bytes_shown(done.peak)} at most"
+    if said and any(problem.code == "MS406" for problem in said.diagnostics):
+        limited = f"; --memory allows {bytes_shown(limit)}" if limit else ""
+        fix = "raise --memory, or use smaller data" if limit else "use a machine with more, or smaller data"
+        return tuple(p.at(message=f"{p.message}; {peak}{limited}", help=fix) for p in said.diagnostics)
+    if said:
         return said.diagnostics
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return (
-            Diagnostic(
-                "MS405",
-                f"the worker was ended by signal {number}",
-                help="see its log; signal 9 often means that memory ran out",
-            ),
-        )
-    return (Diagnostic("MS405", "the worker died before it could say why", help="see its log"),)
+    if os.WIFSIGNALED(done.status):
+        number = os.WTERMSIG(done.status)
+        fix = "see its log" + ("; signal 9 often means that memory ran out" if number == signal.SIGKILL else "")
+        return (Diagnostic("MS405", f"the worker was ended by signal {number}; {peak}", help=fix),)
+    status = os.WEXITSTATUS(done.status)
+    return (Diagnostic("MS405", f"the worker ended with {status} before it could say why", help="see its log"),)
 
 
 def keep_log(match: Match, scratch: Path, store: Store) -> str:
     """Move the action's log to where it outlives the folder; returns its path."""
     target = store.log(match.key)
-    with os_errors_explained("keeping a log"):
+    with suppress(OSError):  # a log that is lost fails no build
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (scratch / "log.txt").is_file():
-            (scratch / "log.txt").replace(target)
-        shutil.rmtree(scratch, ignore_errors=True)
+        (scratch / "log.txt").replace(target)
+    remove_tree(scratch)
     return str(target)

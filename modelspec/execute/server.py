@@ -4,8 +4,11 @@ Started by `pool.py` in a cleaned environment as the head of its own process gro
 a model. It reads one JSON object per line from a socket and answers the same way:
 
     {"load": ["torch", ...]}                    import these modules before the next fork
-    {"run": "<id>", "job": "<scratch folder>"}  fork; answered by {"done": "<id>", "status": <wait status>}
-    {"kill": "<id>"}                            end that fork
+    {"run": "<id>", "job": "<scratch folder>", "memory": <bytes or null>}
+                                                fork; answered by {"done": "<id>", "status": <wait status>, "peak": <bytes>}
+    {"kill": "<id>"}                            end that fork and all that it started
+
+What a fork started ends with it, also what took a session of its own; and all of it ends with the server.
 
 `multiprocessing`'s own fork server was not used: it talks pickle, imports the caller's main module into every child,
 and its children outlive a killed parent.
@@ -14,6 +17,7 @@ and its children outlive a killed parent.
 import importlib
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -22,8 +26,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from modelspec.execute.process_tree import below, end_orphans, kill_tree
 from modelspec.execute.worker import run_job
-from modelspec.platform_linux import die_with_parent
+from modelspec.platform_linux import adopt_orphans, die_with_parent
 
 
 def main() -> None:
@@ -31,6 +36,7 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGTERM, _end_group)
     die_with_parent(signal.SIGTERM, parent=int(sys.argv[2]))
+    adopt_orphans()
     selector = selectors.DefaultSelector()
     selector.register(channel, selectors.EVENT_READ)
     children: dict[str, int] = {}
@@ -66,11 +72,14 @@ def _obey(
             channel.close()
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             die_with_parent(signal.SIGKILL, parent=server)
+            if message["memory"]:
+                # Of the limits, the one that counts what is really used: libraries reserve address space by the gigabyte.
+                resource.setrlimit(resource.RLIMIT_DATA, (message["memory"], message["memory"]))
             run_job(Path(message["job"]))
         children[message["run"]] = child
         selector.register(os.pidfd_open(child), selectors.EVENT_READ, message["run"])
     if (killed := children.get(message.get("kill", ""))) is not None:
-        os.kill(killed, signal.SIGKILL)
+        kill_tree(killed)
 
 
 def _reap(
@@ -80,14 +89,20 @@ def _reap(
     children: dict[str, int],
 ) -> None:
     id_ = ready.data
-    _, status = os.waitpid(children.pop(id_), 0)
+    _, status, used = os.wait4(children.pop(id_), 0)
     selector.unregister(ready.fileobj)
     os.close(ready.fd)
-    channel.sendall(json.dumps({"done": id_, "status": status}).encode() + b"\n")
+    end_orphans(children.values())
+    answer = {"done": id_, "status": status, "peak": used.ru_maxrss * 1024}
+    channel.sendall(json.dumps(answer).encode() + b"\n")
 
 
 def _end_group(*_: object) -> None:
     """End this process, its workers, and whatever they started."""
+    for pid in below(os.getpid()):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    end_orphans(())
     os.killpg(0, signal.SIGKILL)
 
 

@@ -90,15 +90,22 @@ def _clear(part: Any) -> None:
         part.ClearField(field)
 
 
+def weight_bytes(model: "ModelProto") -> int:
+    """Bytes of all tensors; protobuf cannot count a message beyond 2 GiB."""
+    return sum(tensor.ByteSize() for tensor in parts(model).tensors)
+
+
 def write(model: "ModelProto", path: Path, *, external_bytes: int = EXTERNAL_BYTES) -> None:
     """Write the model, stripped, so that equal models give equal bytes; large weights go to `<name>.data` beside it."""
     import onnx
 
     strip(model)
-    if model.ByteSize() > external_bytes:
+    data = path.with_name(f"{path.name}.data")
+    data.unlink(missing_ok=True)  # the library would append to it
+    if weight_bytes(model) > external_bytes:
         onnx.save_model(
             model, str(path), save_as_external_data=True, all_tensors_to_one_file=True,
-            location=f"{path.name}.data", size_threshold=1024, convert_attribute=False,
+            location=data.name, size_threshold=1024, convert_attribute=False,
         )  # fmt: skip
         # Saving took the weights out of the caller's model: put them back.
         onnx.load_external_data_for_model(model, str(path.parent))

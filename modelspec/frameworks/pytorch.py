@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from modelspec.errors import fail
 from modelspec.formats.trust import Trust
 from modelspec.framework import ExportOptions, Files, Framework
 from modelspec.frameworks import _pytorch_export as exporters
-from modelspec.options import Entrypoint, ProjectPath, refuse
+from modelspec.options import Entrypoint, Params, ProjectPath, refuse
 from modelspec.signature import Signature
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Pytorch(Framework):
         description="Digest of the weights, where the file is a .pt with more than tensors and you trust whoever made it.",
         examples=["sha256:" + 64 * "0"],
     )
-    params: dict[str, JsonValue] = Field(
+    params: Params = Field(
         default_factory=dict, description="Keyword arguments of the entrypoint.", examples=[{"width": 32}]
     )
 

@@ -1,6 +1,7 @@
 """scikit-learn estimators and pipelines, saved with skops or as a trusted pickle: their preprocessing goes into the ONNX file."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from modelspec.errors import fail
 from modelspec.formats.trust import Trust
 from modelspec.framework import ExportOptions, Files, Framework
+from modelspec.frameworks import _sklearn_export as exporter
 from modelspec.options import ProjectPath, refuse
 from modelspec.signature import Signature, TensorSpec
 
@@ -17,14 +19,12 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-DEFAULT_OPSET = 20
-
 
 class Sklearn(Framework):
     """A source that is a scikit-learn estimator."""
 
     name: ClassVar[str] = "sklearn"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     packages: ClassVar[tuple[str, ...]] = ("scikit-learn", "skl2onnx", "skops", "onnx", "numpy", "scipy")
     imports: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxruntime", "sklearn", "skops.io", "skl2onnx")
     infers_signature: ClassVar[bool] = True
@@ -51,18 +51,13 @@ class Sklearn(Framework):
         from modelspec.formats import pickle_file, skops_file
 
         path = files.path("artifact")
-        return pickle_file.read(path, self.trust) if _is_pickle(path.name) else skops_file.read(path)
+        model = pickle_file.read(path, self.trust) if _is_pickle(path.name) else skops_file.read(path)
+        # A search answers as the best estimator it found.
+        return getattr(model, "best_estimator_", model)
 
     def signature(self, model: Any, declared: Signature) -> Signature:
         """One input [batch, features], float32 unless declared; the features are counted by the estimator."""
-        count = getattr(model, "n_features_in_", None)
-        if count is None:
-            raise fail(
-                "MS504",
-                f"the {type(model).__name__} is not fitted",
-                help="fit it before it is saved",
-                path=("artifact",),
-            )
+        count = _features(model)
         inputs = declared.inputs or {"x": TensorSpec(dtype="float32", shape=("batch", count))}
         if len(inputs) != 1:
             raise fail(
@@ -79,7 +74,7 @@ class Sklearn(Framework):
                 help=f"write shape: [batch, {count}]",
                 path=("inputs", name, "shape"),
             )
-        names = _output_names(model)
+        names = [answer.name for answer in _answers(model)]
         if declared.outputs and set(declared.outputs) != set(names):
             raise fail(
                 "MS507",
@@ -90,14 +85,14 @@ class Sklearn(Framework):
         return Signature(inputs=inputs, outputs=declared.outputs)
 
     def run(self, model: Any, signature: Signature, inputs: "Arrays") -> "dict[str, NDArray[Any]]":
+        """What the estimator answers. Raises MS507 for input that it refuses, and for several answers per sample."""
         import numpy as np
 
         (x,) = inputs.values()
         if x.dtype.kind == "f":
             # In the precision that estimators are fitted in: some of them refuse any other.
             x = x.astype(np.float64)
-        answers = [np.asarray(getattr(model, method)(x)) for method in _methods(model)]
-        return dict(zip(_output_names(model), (_plain(answer) for answer in answers), strict=True))
+        return {answer.name: _answered(model, answer, x) for answer in _answers(model)}
 
     def export(
         self,
@@ -108,7 +103,9 @@ class Sklearn(Framework):
     ) -> None:
         from modelspec.formats import onnx_model
 
-        proto = _converted(model, signature, options.opset or DEFAULT_OPSET)
+        ((name, tensor),) = signature.inputs.items()
+        outputs = {answer.name: answer.flat for answer in _answers(model)}
+        proto = exporter.export(model, name, tensor, outputs, options.opset)
         found = onnx_model.opset(proto)
         if options.opset is not None and found != options.opset:
             raise fail(
@@ -117,11 +114,6 @@ class Sklearn(Framework):
                 help="leave convert.opset out",
                 path=("opset",),
             )
-        names = _output_names(model)
-        # A clusterer's ONNX form also gives distances, which the reference does not.
-        del proto.graph.output[len(names) :]
-        for value, name in zip(proto.graph.output, names, strict=True):
-            _rename(proto, value.name, name)
         onnx_model.write(proto, target)
 
 
@@ -131,91 +123,78 @@ def _is_pickle(name: str) -> bool:
     return name.lower().endswith(pickle_file.SUFFIXES)
 
 
-def _methods(model: Any) -> list[str]:
+def _features(model: Any) -> int:
+    """How many features the estimator takes. Raises MS504 where it does not say."""
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    kind = type(model).__name__
+    count: int | None = getattr(model, "n_features_in_", None)
+    if count is not None:
+        return count
+    try:
+        check_is_fitted(model)
+    except (NotFittedError, TypeError) as error:
+        help_ = "fit it before it is saved"
+        raise fail("MS504", f"the {kind} is not fitted", help=help_, path=("artifact",)) from error
+    raise fail(
+        "MS504",
+        f"the {kind} takes something else than rows of features, such as text",
+        help="fit an estimator on an array [samples, features]; what makes features of text stays outside",
+        path=("artifact",),
+    )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """One output: its name, the method that gives it, and whether it is one value per sample, without columns."""
+
+    name: str
+    method: str
+    flat: bool = False
+
+
+def _answers(model: Any) -> list[_Answer]:
     """What the estimator answers with, in the order of the ONNX outputs."""
-    from sklearn.base import is_classifier
+    from sklearn.base import is_classifier, is_regressor
 
     if is_classifier(model):
-        return ["predict", "predict_proba"] if hasattr(model, "predict_proba") else ["predict", "decision_function"]
-    if method := next((name for name in ("predict", "transform") if hasattr(model, name)), None):
-        return [method]
+        scores = {"predict_proba": "probabilities", "decision_function": "scores"}
+        more = next(([_Answer(name, method)] for method, name in scores.items() if hasattr(model, method)), [])
+        return [_Answer("label", "predict", flat=True), *more]
+    if hasattr(model, "predict"):
+        return [_Answer("prediction", "predict", flat=not is_regressor(model))]
+    if hasattr(model, "transform"):
+        return [_Answer("features", "transform")]
     raise fail("MS504", f"the {type(model).__name__} can neither predict nor transform", path=("artifact",))
 
 
-def _output_names(model: Any) -> list[str]:
-    names = {"predict": "label" if len(_methods(model)) == 2 else "prediction", "predict_proba": "probabilities",
-             "decision_function": "scores", "transform": "features"}  # fmt: skip
-    return [names[method] for method in _methods(model)]
-
-
-def _plain(answer: "NDArray[Any]") -> "NDArray[Any]":
-    """As ONNX has it: float32 for floats, int64 for integers, text as objects."""
+def _answered(model: Any, answer: _Answer, x: "NDArray[Any]") -> "NDArray[Any]":
+    """As ONNX has it: [samples] of int64 or text, or [samples, columns] of float32."""
     import numpy as np
 
-    if answer.dtype.kind == "f":
-        return answer.astype(np.float32).reshape(len(answer), -1)
-    return answer.astype(object) if answer.dtype.kind in "OU" else answer.astype(np.int64)
-
-
-def _converted(model: Any, signature: Signature, opset: int) -> Any:
-    import warnings
-
-    import skl2onnx
-    from skl2onnx.common import data_types, exceptions
-
-    ((name, tensor),) = signature.inputs.items()
-    kinds = {"float32": data_types.FloatTensorType, "float64": data_types.DoubleTensorType,
-             "int64": data_types.Int64TensorType}  # fmt: skip
-    if tensor.dtype not in kinds:
-        raise fail(
-            "MS507",
-            f"an estimator cannot take {tensor.dtype}",
-            help="use float32, float64 or int64",
-            path=("inputs", name),
-        )
-    types = [(name, kinds[tensor.dtype]([None, model.n_features_in_]))]
-    refusals = (
-        exceptions.MissingShapeCalculator, exceptions.MissingConverter, RuntimeError, NotImplementedError, ValueError,
-        TypeError, AttributeError, NameError, KeyError, IndexError,
-    )  # fmt: skip
+    found: Any
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return skl2onnx.convert_sklearn(
-                model,
-                name="model",
-                initial_types=types,
-                target_opset={"": opset, "ai.onnx.ml": 3},
-                options=_options(model),
-            )
-    except refusals as error:
+        found = getattr(model, answer.method)(x)
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise fail(
-            "MS505",
-            f"skl2onnx cannot convert {type(model).__name__}: {reason}",
-            help="use an estimator that skl2onnx supports",
-            path=("artifact",),
+            "MS507",
+            f"the {type(model).__name__} refuses an input of {x.dtype} {list(x.shape)}: {reason}",
+            help="correct the signature; or fit the estimator on one array, with its columns chosen by number",
+            path=("inputs",),
         ) from error
-
-
-def _options(model: Any) -> dict[int, dict[str, bool]] | None:
-    """Arrays instead of a list of dictionaries; scores as they are where there are no probabilities."""
-    if "probabilities" in _output_names(model):
-        return {id(model): {"zipmap": False}}
-    if "scores" in _output_names(model):
-        last = model.steps[-1][1] if hasattr(model, "steps") else model
-        return {id(last): {"raw_scores": True}}
-    return None
-
-
-def _rename(proto: Any, old: str, new: str) -> None:
-    for node in proto.graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new
-                elif name == new:
-                    names[index] = f"{new}_inner"
-    for value in proto.graph.output:
-        if value.name == old:
-            value.name = new
+    if isinstance(found, list) or (answer.flat and np.ndim(found) != 1):
+        raise fail(
+            "MS505",
+            f"the {type(model).__name__} gives several labels per sample, which has no form here",
+            help="fit an estimator for each of them, and build each",
+            path=("artifact",),
+        )
+    if answer.flat:
+        labels: NDArray[Any] = found.astype(object if found.dtype.kind in "OU" else np.int64)
+        return labels
+    if answer.method == "decision_function" and found.ndim == 1:
+        # Two classes: a column for each, of which the larger is the answer, as for more of them.
+        found = np.stack([-found, found], axis=1)
+    return np.asarray(found, dtype=np.float32).reshape(len(found), -1)

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from modelspec.errors import fail
 from modelspec.framework import Files
 from modelspec.loader import Loader
-from modelspec.options import Entrypoint
+from modelspec.options import Entrypoint, Params
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,7 @@ class Python(Loader):
     loader: Entrypoint = Field(
         description="file.py:callable that returns a mapping of name to array.", examples=["data.py:load"]
     )
-    params: dict[str, JsonValue] = Field(
+    params: Params = Field(
         default_factory=dict, description="Keyword arguments of the callable.", examples=[{"split": "test"}]
     )
 

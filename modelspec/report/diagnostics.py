@@ -10,6 +10,9 @@ from modelspec.errors import Diagnostic
 FORMATS = ("human", "concise", "json", "github", "sarif")
 """The values of --format; all but `human` are data and go to stdout."""
 
+_LONGEST = 600
+"""Characters of a message."""
+
 Sources = Mapping[str, tuple[str, ...]]
 """The lines of the files that diagnostics speak of."""
 
@@ -22,7 +25,10 @@ def render(
     sources: Sources | None = None,
 ) -> str:
     """The text of `diagnostics`, without a final line break. Files are named relative to the current folder."""
-    shown = [replace(problem, file=relative(problem.file)) for problem in diagnostics]
+    shown = [
+        replace(problem, file=relative(problem.file), message=_cut(problem.message), help=_cut(problem.help))
+        for problem in diagnostics
+    ]
     if format == "human":
         from modelspec.report.human import human
 
@@ -38,6 +44,12 @@ def _formatter(name: str) -> Callable[[list[Diagnostic]], str]:
     from modelspec.report import machine
 
     return {"concise": machine.concise, "json": machine.json_list, "github": machine.github}[name]
+
+
+def _cut(text: str) -> str:
+    """A text of bearable length: messages repeat what is written in the spec, however long."""
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
 def relative(file: str) -> str:

@@ -1,6 +1,7 @@
 """What is installed, what each part needs, and what the machine is."""
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,19 @@ def findings(cache: Path) -> dict[str, Any]:
         "python": toolchain.version("python"),
         "machine": toolchain.facts(FACTS),
         "cache": str(cache),
+        "network": _network(),
         "parts": parts,
     }
+
+
+def _network() -> str:
+    """Whether actions can be cut off from the network."""
+    if sys.platform != "linux":
+        return "builds run on Linux"
+    from modelspec.platform_linux import network_can_be_left
+
+    reason = network_can_be_left()
+    return f"actions keep it: {reason}" if reason else "actions have none"
 
 
 def _part(kind: str, name: str, packages: Iterable[str]) -> dict[str, Any]:
@@ -39,6 +51,7 @@ def as_text(found: dict[str, Any], style: Style) -> str:
     """For people: one line per part, and the command that brings what is missing."""
     lines = [f"modelspec {found['modelspec']}  python {found['python']}  cache {found['cache']}", "", "machine"]
     lines += [f"  {name:<8} {value}" for name, value in found["machine"].items()]
+    lines.append(f"  {'network':<8} {found['network']}")
     missing: set[str] = set()
     for kind in dict.fromkeys(part["kind"] for part in found["parts"]):
         lines += ["", f"{kind}s"]

@@ -50,9 +50,10 @@ def _excerpt(problem: Diagnostic, span: Span, lines: tuple[str, ...], gutter: in
     marks += [(other, text, "-", "also") for other, text in problem.also if 0 < other.line <= len(lines)]
     marks.sort(key=lambda mark: (mark[0].line, mark[0].column))
     rows: list[str] = []
-    shown = 0
+    shown, begins = 0, 0
     for mark, label, sign, style in marks:
-        if mark.line != shown:
+        text, offset = _cut(lines[mark.line - 1], mark)
+        if (mark.line, offset) != (shown, begins):
             if shown and mark.line > shown + 1:
                 rows.append(
                     paint(
@@ -60,10 +61,8 @@ def _excerpt(problem: Diagnostic, span: Span, lines: tuple[str, ...], gutter: in
                         "..." if mark.line > shown + 2 else _row(shown + 1, gutter) + _cut(lines[shown], None)[0],
                     )
                 )
-            text, offset = _cut(lines[mark.line - 1], mark)
             rows.append(f"{paint('frame', f'{mark.line:>{gutter}} |')} {text}".rstrip())
-        shown = mark.line
-        text, offset = _cut(lines[mark.line - 1], mark)
+        shown, begins = mark.line, offset
         rows.append(
             f"{paint('frame', ' ' * gutter + ' |')} {_underline(lines[mark.line - 1], mark, offset, sign, label, style, paint)}"
         )
@@ -97,14 +96,12 @@ def _cut(line: str, mark: Span | None) -> tuple[str, int]:
 
 
 def width(text: str) -> int:
-    """Columns that a terminal takes for `text`."""
-    return sum(_columns(char) for char in text)
+    """Columns that a terminal takes for `text`, shown as `visible` shows it."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # loaded only where it is needed: most specs are ASCII
 
-
-def _columns(char: str) -> int:
-    if unicodedata.combining(char) or unicodedata.category(char) in {"Mn", "Me", "Cf"}:
-        return 1 if unicodedata.category(char) == "Cf" else 0
-    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
+    return cell_len(visible(text))
 
 
 def visible(text: str) -> str:

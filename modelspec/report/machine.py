@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from modelspec.errors import Diagnostic, Span
+from modelspec.report.human import visible
 
 
 def concise(diagnostics: list[Diagnostic]) -> str:
@@ -21,14 +22,18 @@ def _line(problem: Diagnostic) -> str:
 
 
 def one_line(text: str) -> str:
-    """Without line breaks."""
-    return " ".join(text.splitlines())
+    """Without line breaks, and without what would change more than a line of a terminal."""
+    return visible(" ".join(text.splitlines()))
 
 
 def json_list(diagnostics: list[Diagnostic]) -> str:
     """A JSON object with every field of every diagnostic."""
-    document = {"formatVersion": 1, "diagnostics": [_object(problem) for problem in diagnostics]}
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json.dumps({"formatVersion": 1, "diagnostics": objects(diagnostics)}, indent=2, ensure_ascii=False)
+
+
+def objects(diagnostics: list[Diagnostic]) -> list[dict[str, Any]]:
+    """Every field of every diagnostic, as JSON values."""
+    return [_object(problem) for problem in diagnostics]
 
 
 def _object(problem: Diagnostic) -> dict[str, Any]:
@@ -77,7 +82,7 @@ def _command(problem: Diagnostic) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def _property(text: str) -> str:

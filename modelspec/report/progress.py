@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from modelspec.build import Prepared
-from modelspec.execute.events import Cached, Event, Failed, Finished, Skipped, Started, Waiting
+from modelspec.execute.events import Cached, Event, Failed, Finished, Healing, Skipped, Started, Waiting
 from modelspec.match import Match, Reason, State
+from modelspec.options import bytes_shown
 from modelspec.report.style import Style
 from modelspec.resolve import Resolved
 from modelspec.store.record import Record
@@ -16,13 +17,6 @@ from modelspec.store.record import Record
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
-
-BYTES = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
-
-
-def bytes_shown(size: float) -> str:
-    """Bytes as people read them."""
-    return next((f"{size / unit:.1f} {name}" for name, unit in BYTES if size >= unit), f"{size:.0f} B")
 
 
 def reason_shown(reasons: tuple[Reason, ...], resolved: Resolved, limit: int = 2) -> str:
@@ -86,6 +80,8 @@ class PlainProgress:
                 yield self._row(match.action.label, "run", self.reason(match))
             case Waiting(action):
                 yield self._row(action.label, "waits", "another build is running it")
+            case Healing(action):
+                yield self._row(action.label, "again", "its cached result was lost or damaged")
             case Cached(action, record):
                 yield self._row(action.label, "cached", bytes_shown(_size(record)))
             case Finished(action, record):
@@ -94,8 +90,6 @@ class PlainProgress:
                     self.style.green("done"),
                     f"{record.seconds:.1f} s  {bytes_shown(_size(record))}",
                 )
-                for warning in record.diagnostics():
-                    yield f"  {self.style.yellow('warning')}[{warning.code}]: {warning.message}"
             case Failed(action, problems, _):
                 yield self._row(action.label, self.style.red("failed"), problems[0].code if problems else "")
             case Skipped(action):
@@ -126,12 +120,12 @@ class LiveProgress(PlainProgress):
                 self.running[match.action.label] = (time.monotonic(), self.reason(match))
             case Waiting(action):
                 self.running[action.label] = (time.monotonic(), "waits for another build that is running it")
+            case Healing():
+                super().event(event)
             case Cached(action, _) | Finished(action, _) | Failed(action, _, _) | Skipped(action):
                 _, reason = self.running.pop(action.label, (0.0, ""))
-                first, *others = self.lines(event)
-                self.line(f"{first}  {self.style.dim(reason)}" if reason else first)
-                for line in others:
-                    self.line(line)
+                for line in self.lines(event):
+                    self.line(f"{line}  {self.style.dim(reason)}" if reason else line)
         if self.live:
             self.live.refresh()
 

@@ -1,6 +1,7 @@
 """Diagnostics as SARIF 2.1.0, which code scanning and editors read."""
 
 import json
+import os
 from typing import Any
 from urllib.parse import quote
 
@@ -48,7 +49,7 @@ def _result(problem: Diagnostic, rule: int) -> dict[str, Any]:
 
 
 def _location(file: str, span: Span | None) -> dict[str, Any]:
-    location: dict[str, Any] = {"artifactLocation": {"uri": quote(file)}}
+    location: dict[str, Any] = {"artifactLocation": {"uri": quote(os.fsencode(file))}}
     if span:
         location["region"] = {
             "startLine": span.line,

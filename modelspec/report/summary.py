@@ -46,6 +46,7 @@ def _gate_line(gate: GateResult, style: Style) -> str:
 def build_json(outcome: Outcome) -> str:
     """The same for machines."""
     value: dict[str, Any] = {
+        "formatVersion": 1,
         "folder": str(outcome.folder) if outcome.folder else None,
         "changed": not outcome.current,
         "replaced": outcome.replaced,

@@ -25,9 +25,17 @@ def check(spec: ModelSpec, root: Path) -> Iterable[Diagnostic]:
             yield from _problems("MS324", name, _written(owner, entrypoint, place), root, real)
     if "code" in spec.source.model_fields_set:
         for index, pattern in enumerate(spec.source.code):
-            if not any(match.is_file() for match in root.glob(pattern)):
+            if not matching(root, pattern):
                 yield Diagnostic("MS317", f"no file matches {pattern!r}", help="check the pattern; it is relative to model.yaml",
                                  path=("source", "code", index))  # fmt: skip
+
+
+def matching(root: Path, pattern: str) -> list[Path]:
+    """The files that a pattern names; none where it is longer than the file system takes."""
+    try:
+        return [match for match in root.glob(pattern) if match.is_file()]
+    except OSError:
+        return []
 
 
 def parts(spec: ModelSpec) -> Iterator[tuple[Place, Options]]:

@@ -66,10 +66,11 @@ def load(path: Path, *, text: bytes | None = None) -> Loaded:
     root = Path(os.path.abspath(path)).parent  # noqa: PTH100 - resolving would follow a link to the file
     spec, found = _checked(document, root)
     found = sorted(found, key=_order)
-    placed = tuple(problem.at(file=str(path)) for problem in found)
+    placed = tuple(problem.at(file=str(path)) for problem in found[: yaml.MAX_PROBLEMS])
     errors = [problem for problem in placed if problem.severity == "error"]
     if errors or spec is None:
-        raise SpecError(placed, lines=document.lines)
+        more = (f"there may be more; these are the first {len(placed)} problems",)
+        raise SpecError(placed, more if len(placed) == yaml.MAX_PROBLEMS else (), lines=document.lines)
     return Loaded(spec, path, root, document.positions, document.lines, placed)
 
 
@@ -120,7 +121,7 @@ def _version_problems(document: yaml.Document) -> Iterable[Diagnostic]:
     """Ask first whether this version reads the file at all: otherwise everything new in it would be called unknown."""
     requires = document.data.get("requires")
     wanted = requires.get("modelspec") if isinstance(requires, dict) else None
-    if isinstance(wanted, str) and ("requires", "modelspec") not in document.broken:
+    if isinstance(wanted, str) and len(wanted) <= 200 and ("requires", "modelspec") not in document.broken:
         from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
         from modelspec import toolchain

@@ -17,14 +17,14 @@ from modelspec.target import Name, Target
 API_VERSION = "modelspec/v1"
 
 _SEMVER = re.compile(
-    r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
-    r"(-(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
+    r"^(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)"
+    r"(-(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)(\.(0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
     r"(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$"
 )
 
 
 def _semver(value: str) -> str:
-    if not _SEMVER.match(value):
+    if not _SEMVER.fullmatch(value):
         raise refuse("MS206", f"{value!r} is not a semantic version", 'for example: "1.0.0"')
     return value
 
@@ -32,7 +32,9 @@ def _semver(value: str) -> str:
 class Requires(Options):
     """What the spec needs of the tool."""
 
-    modelspec: str = Field(description="Versions of modelspec that may build this spec.", examples=[">=0.1,<2"])
+    modelspec: str = Field(
+        max_length=200, description="Versions of modelspec that may build this spec.", examples=[">=0.1,<2"]
+    )
 
 
 class Card(Options):
@@ -67,6 +69,7 @@ class ModelSpec(Options):
     )
     name: Name = Field(description="Name of the model: lower-case letters, digits and dashes.", examples=["digits"])
     version: Annotated[str, AfterValidator(_semver)] = Field(
+        max_length=128,  # it becomes the name of a folder
         description="Semantic version of the model, in quotes.",
         examples=["1.0.0"],
         json_schema_extra={"pattern": _SEMVER.pattern},

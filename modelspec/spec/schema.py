@@ -46,7 +46,7 @@ def _rewritten(node: Any, *, named: bool = False) -> Any:
         for key, value in node.items()
         if not (key == "title" and isinstance(value, str))
     }
-    return _union(_names(_tuple(_reference(result))))
+    return _union(_scalar(_names(_tuple(_reference(result)))))
 
 
 def _without_null(node: _Schema) -> _Schema:
@@ -77,6 +77,16 @@ def _names(node: _Schema) -> _Schema:
     return node
 
 
+def _scalar(node: _Schema) -> _Schema:
+    """Alternatives of different plain types are one: each keyword speaks of its own type, and so does the message."""
+    options = node.get("anyOf", [])
+    kinds = [option.get("type") for option in options]
+    if not options or len({*kinds} & {"number", "integer", "string", "boolean"}) != len(options):
+        return node
+    del node["anyOf"]
+    return {**node, **{key: value for option in options for key, value in option.items()}, "type": kinds}
+
+
 def _reference(node: _Schema) -> _Schema:
     """Draft 07 ignores what stands beside a reference."""
     if "$ref" in node and len(node) > 1:
@@ -103,11 +113,12 @@ def _union(node: _Schema) -> _Schema:
 
 def _tagged(tag: str, choices: Mapping[str, _Schema], infer: list[Mapping[str, Any]]) -> _Schema:
     branches = [
-        {"if": {"properties": {tag: {"const": name}}, "required": [tag]}, "then": choice}
+        {"if": {"type": "object", "properties": {tag: {"const": name}}, "required": [tag]}, "then": choice}
         for name, choice in choices.items()
     ]
     branches += [
-        {"if": {"not": {"required": [tag]}, **guess["when"]}, "then": choices[guess["choice"]]} for guess in infer
+        {"if": {"type": "object", "not": {"required": [tag]}, **guess["when"]}, "then": choices[guess["choice"]]}
+        for guess in infer
     ]
     schema: _Schema = {
         "type": "object",
@@ -115,10 +126,26 @@ def _tagged(tag: str, choices: Mapping[str, _Schema], infer: list[Mapping[str, A
         "allOf": branches,
     }
     if infer:
-        schema["anyOf"] = [{"required": [tag]}, *(guess["when"] for guess in infer)]
+        branches.append(_untold(tag, [guess["when"] for guess in infer]))
     else:
         schema["required"] = [tag]
     return schema
+
+
+def _untold(tag: str, conditions: list[_Schema]) -> _Schema:
+    """What is asked for where no key tells the choice: a file whose suffix does."""
+    told = [{"required": [tag]}, *(when for when in conditions if "properties" not in when)]
+    suffixes = "|".join(when["properties"]["path"]["pattern"] for when in conditions if "properties" in when)
+    path = {
+        "type": "string",
+        "pattern": suffixes,
+        "description": "The file; its suffix tells the format.",
+        "examples": ["test.npz"],
+    }
+    return {
+        "if": {"type": "object", "not": {"anyOf": told}},
+        "then": {"required": ["path"], "properties": {"path": path}},
+    }
 
 
 def _example(node: _Schema, definitions: Mapping[str, _Schema]) -> Any:

@@ -13,8 +13,8 @@ from modelspec.options import Options
 from modelspec.spec.phrases import called, example_of, kind_of
 from modelspec.spec.positions import Place, Positions
 from modelspec.spec.trace import Traced, field_of, keys_of, literals, members, tag_field, trace
-from modelspec.spec.words import closest
-from modelspec.spec.yaml import Document
+from modelspec.spec.words import closest, foreign
+from modelspec.spec.yaml import MAX_PROBLEMS, Document
 
 _WANTED = {
     "string_type": "a string",
@@ -58,7 +58,7 @@ def problems(error: ValidationError, root: type[Options], document: Document) ->
     """The diagnostics of `error`; those about a value that was refused before are left out."""
     found = [
         _Found(trace(root, tuple(e["loc"])), e["type"], e["input"], dict(e.get("ctx", {})), e["msg"])
-        for e in error.errors(include_url=False)
+        for e in error.errors(include_url=False)[:MAX_PROBLEMS]
     ]
     writer = _Writer(document)
     return [problem for problem in writer.all(found) if not _in_broken(problem.path, document.broken)]
@@ -117,7 +117,7 @@ class _Writer:
     def unknown(self, one: _Found, key: str, meant: str | None, *, required: bool) -> Diagnostic:
         known = keys_of(one.at.owner) if one.at.owner else []
         fix = f"did you mean {meant!r}?" if meant else f"the keys here are: {', '.join(known)}"
-        label = f"the key {meant!r} is missing" if required else ""
+        label = f"the key {meant!r} is missing" if required else foreign(key)
         place = one.at.place
         return Diagnostic(
             "MS201", f"unknown key {key!r}", help=fix, label=label, span=self.positions.key(place), path=place
@@ -210,13 +210,17 @@ class _Writer:
     def key_choice(self, place: Place, known: list[str]) -> Diagnostic:
         near = closest(str(place[-1]), known)
         fix = f"did you mean {near!r}?" if near else f"the keys here are: {', '.join(known)}"
-        return Diagnostic("MS201", f"unknown key {place[-1]!r}", help=fix, span=self.positions.key(place), path=place)
+        return Diagnostic("MS201", f"unknown key {place[-1]!r}", help=fix, label=foreign(str(place[-1])),
+                          span=self.positions.key(place), path=place)  # fmt: skip
 
     def choice(self, place: Place, value: Any, known: list[str]) -> Diagnostic:
-        if place[:1] == ("targets",) and place[2:] == ("precision",) and value in PRECISIONS:
-            return self.precision(place, value, known)
         if value is None:
             return self.type(place, called(place), "a string", value)
+        if isinstance(value, dict | tuple):
+            message = f"{called(place)} must be a string, not {kind_of(value)}"
+            return self.plain("MS204", message, place, f"write one of: {', '.join(known)}")
+        if place[:1] == ("targets",) and place[2:] == ("precision",) and value in PRECISIONS:
+            return self.precision(place, value, known)
         shown = repr(value) if isinstance(value, str) else self.source(place) or json.dumps(value)
         near = closest(str(value), known)
         fix = f"did you mean {near!r}?" if near else f"write one of: {', '.join(known)}"
@@ -225,7 +229,7 @@ class _Writer:
             f"{shown} is not an allowed value of {called(place)}",
             place,
             fix,
-            f"expected one of {', '.join(known)}",
+            foreign(str(value)) or f"expected one of {', '.join(known)}",
         )
 
     def precision(self, place: Place, value: str, known: list[str]) -> Diagnostic:
@@ -238,7 +242,8 @@ class _Writer:
 
     def type(self, place: Place, name: str, wanted: str, value: Any) -> Diagnostic:
         if value is None:
-            return self.plain("MS204", f"{name} has no value", place, f"write {wanted}, or remove the key")
+            what = "it" if isinstance(place[-1], int) else "the key"
+            return self.plain("MS204", f"{name} has no value", place, f"write {wanted}, or remove {what}")
         got = kind_of(value)
         fix = f"write {wanted}"
         if "a string" in wanted and isinstance(value, bool | int | float):

@@ -1,8 +1,48 @@
-"""What the YAML parser says of text that is not YAML, in words that help."""
+"""What is said of text that is not YAML, or is YAML and no mapping, in words that help."""
+
+from typing import Any
 
 import yaml
 
 from modelspec.errors import Diagnostic, Span
+
+
+def not_a_mapping(root: Any, span: Span | None) -> Diagnostic:
+    """The diagnostic of a file that is YAML, and no spec."""
+    kind = "empty" if root is None else "a sequence" if isinstance(root, tuple) else "a single value"
+    return Diagnostic(
+        "MS103",
+        f"the file is {kind}; a spec is a mapping",
+        help="begin with: apiVersion: modelspec/v1 (modelspec init writes a whole one)",
+        span=span or Span(1, 1, 1, 1),
+    )
+
+
+_CHECK = "check the indentation, and the quotes and brackets above this place"
+_ESCAPE = ("an escape that YAML does not know", "write \\\\ for a backslash, or use single quotes", False)
+_SIGN = ("{char!r} cannot begin a plain value", "quote the value", True)
+_WORDS: tuple[tuple[str, tuple[str, str, bool]], ...] = (
+    ("mapping values are not allowed", ("a colon inside a value", "quote the value, or begin a new line", False)),
+    ("cannot start any token", ("{char!r} cannot begin a plain value", "quote the value", False)),
+    ("scanning an anchor", _SIGN),
+    ("scanning an alias", _SIGN),
+    (
+        "could not find expected ':'",
+        ("a key without a colon", "write key: value, or indent a text of many lines", True),
+    ),
+    ("expected ',' or '}'", ("a comma or a closing brace is missing before this", _CHECK, False)),
+    ("expected ',' or ']'", ("a comma or a closing bracket is missing before this", _CHECK, False)),
+    ("<document start>", ("this stands behind the end of the document", "remove it", False)),
+    ("expected node content", ("a value is missing before this", _CHECK, False)),
+    ("block sequence entries are not", ("a list cannot begin here", "begin it on a new line, or write [a, b]", False)),
+    ("comment or line break", ("something is left over on this line", "remove it, or begin a new line", False)),
+    ("unknown escape", _ESCAPE),
+    ("hexdecimal number", _ESCAPE),
+    ("escape code", _ESCAPE),
+    ("did not find expected key", ("this does not fit what stands before it", _CHECK, False)),
+    ("did not find expected '-'", ("this does not fit the list before it", _CHECK, False)),
+)
+"""What the parser says -> a message, its fix, and whether the place is where the thing began."""
 
 
 def syntax_problem(error: yaml.YAMLError, lines: tuple[str, ...], bracket: yaml.Mark | None) -> Diagnostic:
@@ -10,24 +50,27 @@ def syntax_problem(error: yaml.YAMLError, lines: tuple[str, ...], bracket: yaml.
 
     `bracket` is where the innermost bracket was opened that is still open.
     """
-    message = getattr(error, "problem", None) or "not valid YAML"
+    said = getattr(error, "problem", None) or "not valid YAML"
     context = getattr(error, "context", None) or ""
     place = _place(getattr(error, "problem_mark", None), lines)
     opened = _place(getattr(error, "context_mark", None), lines) if context else None
     line, column = place
     if opened and not any(rest.strip() for rest in (lines[line][column:], *lines[line + 1 :])):
-        what = "a quoted value" if "quoted" in context else "a bracket"
-        start = opened if "quoted" in context or bracket is None else _place(bracket, lines)
-        return Diagnostic("MS101", f"{what} without an end", help="close it", span=_span(start))
-    help_ = "check the quotes, brackets and indentation above this place"
+        if "quoted" in context:
+            return Diagnostic("MS101", "a quoted value without an end", help="close it", span=_span(opened))
+        if bracket is not None:
+            return Diagnostic("MS101", "a bracket without an end", help="close it", span=_span(_place(bracket, lines)))
     if lines[line][column : column + 1] == "\t":
-        message, help_ = "a tab where only spaces may stand", "indent with spaces"
-    elif "mapping values are not allowed" in message:
-        message, help_ = "a colon inside a value", "quote the value, or begin a new line"
-    elif "cannot start any token" in message:
-        message, help_ = f"{lines[line][column]!r} cannot begin a plain value", "quote the value"
-    also = ((_span(opened), context),) if opened and opened[0] != line else ()
-    return Diagnostic("MS101", message, help=help_, span=_span(place), also=also)
+        return Diagnostic("MS101", "a tab where only spaces may stand", help="indent with spaces", span=_span(place))
+    message, fix, at_opening = next(
+        (words for part, words in _WORDS if part in f"{context} {said}"), (said, _CHECK, False)
+    )
+    if opened and at_opening:
+        place = opened
+    message = message.format(char=lines[place[0]][place[1] : place[1] + 1])
+    label = "opened here" if "flow" in context or "quoted" in context else "begins here"
+    also = ((_span(opened), label),) if opened and opened[0] != place[0] else ()
+    return Diagnostic("MS101", message, help=fix, span=_span(place), also=also)
 
 
 def _place(mark: yaml.Mark | None, lines: tuple[str, ...]) -> tuple[int, int]:

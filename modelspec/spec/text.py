@@ -1,6 +1,7 @@
 """Bytes -> text: UTF-8 only, and no character that hides, reorders or breaks what the reader sees."""
 
 import re
+from itertools import islice
 
 from modelspec.errors import Diagnostic, Span
 
@@ -57,8 +58,8 @@ def decode(raw: bytes) -> tuple[str, list[Diagnostic]]:
             help="remove it; it does not show, and readers treat it in different ways",
             span=_span_at(text[: found.start()]),
         )
-        for found in REFUSED.finditer(text)
-    ][:20]
+        for found in islice(REFUSED.finditer(text), 20)
+    ]
 
 
 def _not_utf8(message: str, span: Span) -> Diagnostic:

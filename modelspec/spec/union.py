@@ -18,6 +18,11 @@ def own_keys(kind: type[Options]) -> list[str]:
     return [name for name, field in kind.model_fields.items() if field.is_required()]
 
 
+def _in_any_case(suffix: str) -> str:
+    """A pattern for a suffix; the expressions of JSON Schema know no flags."""
+    return "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else re.escape(c) for c in suffix)
+
+
 class OneOf:
     """Annotation: the value is one of `choices`, told apart by the key `tag`.
 
@@ -58,7 +63,7 @@ class OneOf:
         found: list[dict[str, Any]] = []
         for name, kind in self.choices.items() if self.infer else ():
             if suffixes := getattr(kind, "suffixes", ()):
-                pattern = "(" + "|".join(re.escape(suffix) for suffix in suffixes) + ")$"
+                pattern = "(" + "|".join(map(_in_any_case, suffixes)) + ")$"
                 when = {"required": ["path"], "properties": {"path": {"type": "string", "pattern": pattern}}}
             else:
                 when = {"required": own_keys(kind)}

@@ -3,7 +3,7 @@
 Works on the parser's events, so that nothing is built before it was looked at, and without recursion.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import yaml
@@ -14,6 +14,10 @@ from modelspec.spec.scalars import RefusedNumberError, resolve
 from modelspec.spec.text import REFUSED, decode, name_of, split_lines
 
 MAX_DEPTH = 64
+MAX_NODES = 10_000
+"""Keys and values of a spec. Far more than anyone writes, and few enough to be looked at in a moment."""
+MAX_PROBLEMS = 100
+"""Problems that are reported at once; the rest can wait until these are mended."""
 
 _Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -31,19 +35,19 @@ class Document(NamedTuple):
     """Whether all of it was read."""
 
 
+@dataclass
 class _Frame:
     """A collection that is being read."""
 
-    def __init__(self, place: Place, start: Any, flow: bool, mapping: dict[str, Any] | None) -> None:
-        self.place = place
-        self.start = start
-        self.flow = flow
-        self.mapping = mapping
-        self.items: list[Any] = []
-        self.key: str | None = None
-        """The key whose value comes next."""
-        self.skip = False
-        """The next value belongs to a refused key."""
+    place: Place
+    start: Any
+    flow: bool
+    mapping: dict[str, Any] | None
+    items: list[Any] = field(default_factory=list)
+    key: str | None = None
+    """The key whose value comes next."""
+    skip: bool = False
+    """The next value belongs to a refused key."""
 
 
 def parse(raw: bytes) -> Document:
@@ -55,7 +59,9 @@ def parse(raw: bytes) -> Document:
     reader = _Reader(lines)
     complete = reader.read(text)
     if complete and not isinstance(reader.root, dict):
-        reader.problems.append(_not_a_mapping(reader.root, reader.values.get(())))
+        from modelspec.spec.syntax import not_a_mapping
+
+        reader.problems.append(not_a_mapping(reader.root, reader.values.get(())))
         complete = False
     return Document(
         reader.root,
@@ -64,16 +70,6 @@ def parse(raw: bytes) -> Document:
         tuple(reader.problems),
         frozenset(reader.broken),
         complete,
-    )
-
-
-def _not_a_mapping(root: Any, span: Span | None) -> Diagnostic:
-    kind = "empty" if root is None else "a sequence" if isinstance(root, tuple) else "a single value"
-    return Diagnostic(
-        "MS103",
-        f"the file is {kind}; a spec is a mapping",
-        help="begin with: apiVersion: modelspec/v1 (modelspec init writes a whole one)",
-        span=span or Span(1, 1, 1, 1),
     )
 
 
@@ -87,6 +83,7 @@ class _Reader:
         self.problems: list[Diagnostic] = []
         self.broken: set[Place] = set()
         self.stack: list[_Frame] = []
+        self.nodes = 0
         self.skipping = 0
         """Depth inside a value that is not kept."""
 
@@ -94,7 +91,7 @@ class _Reader:
         """Whether the end of the document was reached."""
         documents = 0
         try:
-            for event in _events(text):
+            for event in yaml.parse(text, Loader=_Parser):
                 if isinstance(event, yaml.DocumentStartEvent):
                     documents += 1
                     if event.tags:
@@ -108,16 +105,11 @@ class _Reader:
                         )
                         return True
                 elif isinstance(event, yaml.NodeEvent):
+                    self.nodes += 1
                     self.node(event)
                 elif isinstance(event, yaml.CollectionEndEvent):
                     self.end(event)
-                if len(self.stack) + self.skipping > MAX_DEPTH:
-                    self.refuse(
-                        "MS108",
-                        f"nested more than {MAX_DEPTH} levels deep",
-                        event,
-                        "no spec needs this; check the brackets",
-                    )
+                if self.too_much(event):
                     return False
         except yaml.YAMLError as error:
             from modelspec.spec.syntax import syntax_problem
@@ -127,6 +119,18 @@ class _Reader:
             )
             return False
         return True
+
+    def too_much(self, event: Any) -> bool:
+        """Whether to stop here: no spec is like this, and what follows would only take time."""
+        if len(self.stack) + self.skipping > MAX_DEPTH:
+            message = f"nested more than {MAX_DEPTH} levels deep"
+            self.refuse("MS108", message, event, "no spec needs this; check the brackets")
+            return True
+        if self.nodes > MAX_NODES:
+            message = f"the file has more than {MAX_NODES} keys and values"
+            self.refuse("MS108", message, event, "keep data in files of their own, and name them here")
+            return True
+        return len(self.problems) >= MAX_PROBLEMS
 
     def refuse(self, code: str, message: str, event: Any, help: str) -> None:
         self.problems.append(Diagnostic(code, message, help=help, span=self.span(event)))
@@ -218,9 +222,8 @@ class _Reader:
         name = self.scalar(event, (*frame.place, event.value))
         if not isinstance(name, str):
             if (*frame.place, event.value) not in self.broken:
-                self.refuse(
-                    "MS110", f"the key {event.value or 'null'} is not a string", event, f'quote it: "{event.value}"'
-                )
+                fix = f'quote it: "{event.value}"' if event.value else "write a word as the key"
+                self.refuse("MS110", f"the key {event.value or 'null'} is not a string", event, fix)
             return
         place = (*frame.place, name)
         if name in frame.mapping:
@@ -292,8 +295,3 @@ class _Reader:
         return Span(
             start.line + 1, start.column + 1, start.line + 1, len(self.lines[start.line].split(" #")[0].rstrip()) + 1
         )
-
-
-def _events(text: str) -> Iterator[Any]:
-    """The parser's events. Raises yaml.YAMLError."""
-    return yaml.parse(text, Loader=_Parser)

@@ -58,8 +58,7 @@ class Compile(Stage):
             ):
                 raise fail(
                     "MS515",
-                    f"{output.mismatched} of {output.total} values of {output.name!r} differ after "
-                    f"optimization, by up to {output.max_abs:.3g}",
+                    f"after optimization {output.words('the model before it')}",
                     help="report it: the runtime's optimizer is wrong here",
                 )
         size = sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
-from modelspec.metric import DEFAULT_MAX_DROP, DEFAULT_METRIC, METRICS, Direction, Gate, Task
-from modelspec.options import check_entrypoint
+from modelspec.metric import DEFAULT_MAX_DROP, DEFAULT_METRIC, METRICS, Direction, Gate, Task, direction
+from modelspec.options import ENTRYPOINT, check_entrypoint, text
 from modelspec.stage import Determinism, Job, Request, Stage
 from modelspec.stages import _metrics as compute
 
@@ -27,7 +27,7 @@ def _entrypoint_or_name(value: str) -> str:
     return check_entrypoint(value) if ":" in value else value
 
 
-MetricName = Annotated[str, AfterValidator(_entrypoint_or_name)]
+MetricName = Annotated[str, AfterValidator(_entrypoint_or_name), text(rf"^[^:]*$|{ENTRYPOINT}")]
 
 
 class Evaluate(Stage):
@@ -93,8 +93,8 @@ class Evaluate(Stage):
         return self.metrics or ((DEFAULT_METRIC[task],) if task else ())
 
     def direction(self, metric: str) -> Direction:
-        """Which way a metric is better; a metric of the user's is better higher."""
-        return METRICS[metric].better if metric in METRICS else "higher"
+        """Which way a metric is better."""
+        return direction(metric)
 
     def all_gates(self) -> tuple[Gate, ...]:
         """The written gates, and the default one where none of them says how much may be lost."""

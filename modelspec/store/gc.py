@@ -1,15 +1,23 @@
-"""What the cache holds, and how it shrinks: oldest records first, then bytes that no record names."""
+"""What the cache holds, how it shrinks, and whether it is sound.
 
+Pruning drops the records that were not used for longest, then the bytes that no record names. What a running build
+relies on stays, and so does a `recorded` result that a project's model.lock pins: it could not be made again.
+"""
+
+import os
+import re
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelspec.store.files import is_sound, open_plain, os_errors_explained, raise_shortage, remove_tree
 from modelspec.store.record import Record
+from modelspec.store.roots import rooted
+from modelspec.store.session import pinned, sweep
 from modelspec.store.store import Store
 
-GRACE_S = 3600.0
-"""Younger bytes stay: a build may be about to name them in a record."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class Entry:
     stage: str
     bytes: int
     used: float
-    """When the record was written, in seconds since the epoch."""
+    """When a build last relied on the record, in seconds since the epoch."""
     record: Record
 
 
@@ -35,51 +43,152 @@ class Pruned:
 
 def entries(store: Store) -> list[Entry]:
     """Every whole record, newest first."""
-    found = []
-    for path in sorted((store.root / "ac").glob("*/*.json")):
-        with suppress(OSError):
-            record = Record.from_bytes(path.read_bytes(), path.stem)
-            if record:
+    with os_errors_explained("reading the cache"):
+        return _scan(store)[0]
+
+
+def _scan(store: Store) -> tuple[list[Entry], list[Path]]:
+    """The whole records, newest first, and what is none. Raises OSError for what cannot be read: it may be one."""
+    found, broken = [], []
+    for path in _records(store):
+        with suppress(FileNotFoundError):
+            if record := _read(path):
                 size = sum(output.size for output in record.outputs)
-                found.append(Entry(path.stem, str(record.preimage["stage"]), size, path.stat().st_mtime, record))
-    return sorted(found, key=lambda entry: (-entry.used, entry.key))
+                stage = str(record.preimage.get("stage", "?"))
+                found.append(Entry(path.stem, stage, size, path.stat().st_mtime, record))
+            else:
+                broken.append(path)
+    return sorted(found, key=lambda entry: (-entry.used, entry.key)), broken
+
+
+def _records(store: Store) -> list[Path]:
+    return sorted((store.root / "ac").glob("*/*.json"))
+
+
+def _read(path: Path) -> Record | None:
+    """The record, or None where it is not whole. Raises OSError where that cannot be told."""
+    if path.is_symlink() or path.is_dir():
+        return None
+    with open_plain(path) as file:
+        return Record.from_bytes(file.read(), path.stem)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        remove_tree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def total_bytes(store: Store) -> int:
     """Bytes of all objects."""
-    return sum(path.stat().st_size for path in _blobs(store))
+    return sum(map(_size, blobs(store)))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; none if a build has put it aside meanwhile."""
+    with suppress(FileNotFoundError):
+        return path.stat().st_size
+    return 0
+
+
+def blobs(store: Store) -> list[Path]:
+    """Every object, sorted; names that are no digest are not ours."""
+    found = (store.root / "cas" / "sha256").glob("??/*")
+    return sorted(path for path in found if _SHA256.fullmatch(path.name) and path.is_file())
 
 
 def prune(store: Store, max_bytes: int | None, max_age_s: float | None, *, dry_run: bool) -> Pruned:
-    """Forget records older than `max_age_s`, then the oldest until the rest fits `max_bytes`; drop orphaned bytes.
+    """Forget records older than `max_age_s`, then the oldest until the rest fits `max_bytes`; drop orphaned bytes."""
+    if not store.root.is_dir():
+        return Pruned(0, 0, 0)
+    with os_errors_explained("pruning the cache"), store.gc_lock(shared=False):
+        everything, broken = _scan(store)
+        forgotten, kept = _chosen(store, everything, max_bytes, max_age_s)
+        orphans = [path for path in blobs(store) if path.name not in kept]
+        size = sum(map(_size, orphans))
+        if not dry_run:
+            for key in forgotten:
+                store.log(key).unlink(missing_ok=True)
+            # Records first: one that is there has its bytes at all times.
+            for path in (*map(store.record_path, forgotten), *broken, *orphans):
+                _remove(path)
+            remove_tree(store.root / "quarantine")
+            with store.sessions_lock():
+                sweep(store.temporary)
+    return Pruned(len(forgotten), len(orphans), size)
 
-    A build that runs meanwhile loses nothing but a hit: it finds out at its next look, and runs the action again.
-    """
+
+def _chosen(
+    store: Store, everything: list[Entry], max_bytes: int | None, max_age_s: float | None
+) -> tuple[list[str], set[str]]:
+    """Keys to forget, and the digests that stay."""
     now = time.time()
-    kept: dict[str, int] = {}
-    forgotten: list[Entry] = []
-    for entry in entries(store):
+    with store.sessions_lock():
+        safe = pinned(store.temporary) | rooted(store)
+    kept = {o.sha256: o.size for entry in everything if entry.key in safe for o in entry.record.outputs}
+    forgotten: list[str] = []
+    for entry in everything:
+        if entry.key in safe:
+            continue
         new = {o.sha256: o.size for o in entry.record.outputs if o.sha256 not in kept}
         too_old = max_age_s is not None and now - entry.used > max_age_s
         too_much = max_bytes is not None and sum(kept.values()) + sum(new.values()) > max_bytes
         if too_old or too_much:
-            forgotten.append(entry)
+            forgotten.append(entry.key)
         else:
             kept |= new
-    orphans = [path for path in _blobs(store) if path.name not in kept and _may_go(path, forgotten, now)]
-    size = sum(path.stat().st_size for path in orphans)
-    if not dry_run:
-        for entry in forgotten:
-            store.forget(entry.key)
-        for path in orphans:
-            path.unlink(missing_ok=True)
-    return Pruned(len(forgotten), len(orphans), size)
+    return forgotten, set(kept)
 
 
-def _may_go(path: Path, forgotten: list[Entry], now: float) -> bool:
-    named = any(path.name == output.sha256 for entry in forgotten for output in entry.record.outputs)
-    return named or now - path.stat().st_mtime > GRACE_S
+@dataclass(frozen=True)
+class Defect:
+    """One thing in the cache that is not what it should be."""
+
+    path: Path
+    what: str
 
 
-def _blobs(store: Store) -> list[Path]:
-    return sorted(path for path in (store.root / "cas" / "sha256").glob("??/*") if path.is_file())
+@dataclass(frozen=True)
+class Verified:
+    """What a verification looked at and found."""
+
+    objects: int
+    records: int
+    defects: tuple[Defect, ...]
+
+
+def verify(store: Store, *, repair: bool) -> Verified:
+    """Hash every object and read every record; `repair` puts damaged bytes aside and drops records that lack theirs."""
+    with os_errors_explained("verifying the cache"):
+        records, objects = _records(store), blobs(store)
+        damaged = [path for path in objects if not is_sound(path, path.name) and path.exists()]
+        there = {path.name for path in objects} - {path.name for path in damaged}
+        suspects = [path for path in records if _defect(store, path, there)]
+        # Builds and prunings go on meanwhile: what seems to lack something is looked at again with prunings kept out.
+        with store.gc_lock(shared=True) if os.access(store.root, os.W_OK) else nullcontext():
+            defects = [defect for path in suspects if (defect := _defect(store, path, set()))]
+            if repair:
+                for path in damaged:
+                    store.quarantine(path.name)
+                for defect in defects:
+                    _remove(defect.path)
+    rotten = [Defect(path, "its bytes are not what its name says") for path in damaged]
+    return Verified(len(objects), len(records), (*rotten, *defects))
+
+
+def _defect(store: Store, path: Path, there: set[str]) -> Defect | None:
+    """What is wrong with a record; `there` are objects that need no second look."""
+    try:
+        record = _read(path)
+    except FileNotFoundError:
+        return None  # it was pruned
+    except OSError as error:
+        raise_shortage(error)
+        record = None
+    if record is None:
+        return Defect(path, "it is not a whole record of its key")
+    for output in record.outputs:
+        if output.sha256 not in there and not is_sound(store.blob(output.sha256), output.sha256):
+            return Defect(path, f"{output.path} is missing or damaged")
+    return None

@@ -9,26 +9,36 @@ from types import TracebackType
 from typing import Self
 
 from modelspec.errors import fail
+from modelspec.store.files import make_folder
+
+_POLL_S = 0.02
 
 
 class FileLock:
-    """An exclusive `flock` on one file. The file stays: removing it would let two holders in."""
+    """A `flock` on one file, or on a folder that is there. The file stays: removing it would let two holders in."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._descriptor: int | None = None
 
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody holds it."""
+    def try_acquire(self, *, shared: bool = False) -> bool:
+        """Take the lock if nobody holds it; `shared` admits others that share it."""
         import fcntl
 
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        if self.path.is_dir():
+            flags = os.O_RDONLY | os.O_DIRECTORY
+        else:
+            flags = os.O_RDWR | os.O_CREAT
+            make_folder(self.path.parent)
+        descriptor = os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
             return False
+        except OSError:
+            os.close(descriptor)
+            raise
         self._descriptor = descriptor
         return True
 
@@ -48,17 +58,17 @@ class FileLock:
 
 
 @contextmanager
-def held(path: Path, deadline_s: float, what: str) -> Iterator[None]:
+def held(path: Path, deadline_s: float, what: str, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock at `path`; wait for it no longer than `deadline_s` seconds."""
     lock = FileLock(path)
     end = time.monotonic() + deadline_s
-    while not lock.try_acquire():
+    while not lock.try_acquire(shared=shared):
         if time.monotonic() > end:
             raise fail(
                 "MS407",
-                f"waited {deadline_s:.0f} s for another build that holds {what}",
-                help="let it finish, or end it, and build again",
+                f"waited {deadline_s:.0f} s for another process that holds {what}",
+                help="let it finish, or end it, and try again",
             )
-        time.sleep(0.05)
+        time.sleep(_POLL_S)
     with lock:
         yield

@@ -1,6 +1,7 @@
 """The record of a finished action: what went in, in full, and what came out. JSON, with its own digest."""
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -8,6 +9,8 @@ from modelspec import digest
 from modelspec.errors import Diagnostic
 
 FORMAT = 1
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,18 @@ class Record:
         body, _, rest = data.partition(b"\n")
         if rest != digest.of_bytes(body + b"\n").encode() + b"\n":
             return None
-        value = json.loads(body)
-        if value.pop("formatVersion", None) != FORMAT or value.get("key") != key:
+        try:
+            value = json.loads(body)
+            if value.pop("formatVersion", None) != FORMAT or value.get("key") != key:
+                return None
+            outputs = tuple(Output(**output) for output in value.pop("outputs"))
+            record = cls(outputs=outputs, warnings=tuple(value.pop("warnings")), **value)
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
-        outputs = tuple(Output(**output) for output in value.pop("outputs"))
-        return cls(outputs=outputs, warnings=tuple(value.pop("warnings")), **value)
+        return record if all(map(_is_inside, outputs)) else None
+
+
+def _is_inside(output: Output) -> bool:
+    """Whether an output names bytes by a digest and a place below the folder it will be copied to."""
+    parts = output.path.split("/")
+    return bool(_SHA256.fullmatch(output.sha256)) and len(parts) > 1 and not {"", ".", ".."} & set(parts)

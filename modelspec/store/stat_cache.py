@@ -1,11 +1,12 @@
 """Remembers the digests of files that have not been touched since they were hashed."""
 
 import json
-import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from modelspec import digest
+from modelspec.store.files import make_folder, open_plain
 
 _RACY_NS = 2_000_000_000
 """A file changed this shortly before it was hashed may change again within one tick of its clock."""
@@ -20,17 +21,20 @@ def identity(path: Path) -> Identity:
 
 
 class StatCache:
-    """Digests by path and identity, in one small JSON file. Losing it costs time, never correctness."""
+    """Digests by path and identity, in one small JSON file that ends with its own digest.
+
+    Losing it costs time, never correctness; a rotten one would have every build fail over a file that did not change.
+    """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._changed = False
         self._entries: dict[str, tuple[Identity, str]] = {}
-        try:
-            stored = json.loads(file.read_bytes())
-            self._entries = {path: (tuple(entry[0]), entry[1]) for path, entry in stored.items()}
-        except (OSError, ValueError, AttributeError, TypeError, IndexError, KeyError):
-            pass
+        with suppress(OSError, ValueError, AttributeError, TypeError, IndexError, KeyError), open_plain(file) as opened:
+            body, _, rest = opened.read().partition(b"\n")
+            if digest.of_bytes(body).encode() == rest:
+                stored = json.loads(body)
+                self._entries = {path: (tuple(entry[0]), entry[1]) for path, entry in stored.items()}
 
     def of_file(self, path: Path) -> tuple[str, int]:
         """The file's SHA-256 and size."""
@@ -48,10 +52,13 @@ class StatCache:
         """Write what was learnt; a cache that cannot be written is done without."""
         if not self._changed:
             return
-        try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = self._file.with_name(f".{self._file.name}.{os.getpid()}")
-            draft.write_text(json.dumps(self._entries))
-            draft.replace(self._file)
-        except OSError:
-            pass
+        body = json.dumps(self._entries).encode()
+        # One name for all: what a killed process left is overwritten. Two at once can spoil the file; the digest tells.
+        draft = self._file.with_name(f".{self._file.name}.draft")
+        with suppress(OSError):
+            make_folder(self._file.parent)
+            try:
+                draft.write_bytes(body + b"\n" + digest.of_bytes(body).encode())
+                draft.replace(self._file)
+            except OSError:
+                draft.unlink(missing_ok=True)

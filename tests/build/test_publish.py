@@ -6,6 +6,7 @@ import subprocess
 import numpy as np
 import onnxruntime
 
+from modelspec import digest
 from tests.build.conftest import Project
 
 
@@ -85,3 +86,19 @@ def test_the_card_holds_the_figures_of_the_build(project: Project) -> None:
     card = (project.dist / "MODEL_CARD.md").read_text()
     accuracy = json.loads((project.dist / "cpu-int8" / "metrics.json").read_text())["metrics"]["accuracy"]
     assert f"{accuracy:.4f}" in card
+
+
+def test_a_published_file_that_was_changed_with_its_digests_is_written_anew(project: Project) -> None:
+    """Whoever edits a model can edit checksums.txt and build.json as well; the records of the cache say otherwise."""
+    project.build()
+    before = project.tree()
+    model = project.dist / "cpu-fp32" / "model.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"?")
+    sums = (project.dist / "checksums.txt").read_text()
+    sums = sums.replace(digest.of_bytes(before["cpu-fp32/model.onnx"]), digest.of_file(model))
+    (project.dist / "checksums.txt").write_text(sums)
+    build = json.loads((project.dist / "build.json").read_text())
+    build["checksums"] = digest.of_bytes(sums.encode())
+    (project.dist / "build.json").write_text(json.dumps(build))
+    assert "replaced" in project.build()
+    assert project.tree()["cpu-fp32/model.onnx"] == before["cpu-fp32/model.onnx"]

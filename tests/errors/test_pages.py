@@ -23,14 +23,27 @@ from modelspec.report.pages import Example, read
 from tests.stages import graphs
 
 ELSEWHERE = {
-    "MS403": "tests/faults/test_kill.py::test_a_full_disk_is_said_and_leaves_nothing",
+    "MS403": "tests/build/test_cache.py::test_a_full_disk_is_said_and_leaves_nothing",
     "MS404": "tests/errors/test_pages.py::test_another_system_is_refused",
     "MS407": "tests/errors/test_pages.py::test_another_build_that_never_ends_is_not_waited_for",
+    "MS451": "tests/build/test_cache.py::test_a_full_cache_is_done_without",
+    "MS452": "tests/build/test_lock.py::test_a_folder_that_cannot_be_written_to_is_a_warning",
+    "MS453": "tests/execute/test_workers.py::test_a_kernel_that_keeps_the_network_is_said_once",
     "MS501": "tests/errors/test_pages.py::test_a_surprise_in_a_stage_is_a_clean_failure",
     "MS511": "tests/errors/test_pages.py::test_a_refusal_of_the_quantizer_is_told",
     "MS515": "tests/stages/test_compile.py::test_an_artifact_that_answers_otherwise_is_refused",
     "MS601": "tests/faults/test_kill.py::test_an_input_that_changes_during_the_build_fails_it",
-    "MS602": "tests/errors/test_pages.py::test_a_damaged_cache_is_noticed_and_heals",
+    "MS630": "tests/build/test_lock.py::test_a_lock_that_cannot_be_understood_is_said_and_can_be_written_anew",
+    "MS631": "tests/build/test_lock.py::test_locked_names_everything_that_differs",
+    "MS632": "tests/build/test_lock.py::test_a_result_that_differs_from_run_to_run_is_noticed",
+    "MS633": "tests/build/test_lock.py::test_locked_without_a_lock_is_refused",
+    "MS620": "tests/build/test_cache.py::test_a_cache_that_others_can_write_to_is_refused",
+    "MS602": "tests/errors/test_pages.py::test_a_damaged_cache_is_told_and_repaired",
+    "MS603": "tests/build/test_verify.py::test_an_added_file",
+    "MS604": "tests/build/test_verify.py::test_edited_gates_are_named_all_at_once",
+    "MS605": "tests/build/test_verify.py::test_a_changed_weight_whose_digests_agree_shows_in_the_golden_outputs",
+    "MS606": "tests/build/test_rebuild.py::test_another_spec_is_said_first_and_nothing_is_built",
+    "MS607": "tests/build/test_rebuild.py::test_a_changed_weight_is_named_with_its_file",
 }
 """Codes that a page cannot show by files and a command; each is shown by a test."""
 
@@ -230,15 +243,13 @@ def test_a_refusal_of_the_quantizer_is_told(tmp_path: Path) -> None:
         raise ValueError("too many bins\nfor the range")
 
 
-def test_a_damaged_cache_is_noticed_and_heals(plain: Path) -> None:
+def test_a_damaged_cache_is_told_and_repaired(plain: Path) -> None:
     assert run(plain, plain / "cache", "build").returncode == 0
-    model = (plain / "dist/digits/1.0.0/cpu-fp32/model.onnx").read_bytes()
-    for blob in (plain / "cache" / "v1" / "cas").rglob("*"):
-        if blob.is_file() and blob.read_bytes() == model:
-            blob.chmod(0o644)
-            blob.write_bytes(model[:-1] + b"\0")
-    shutil.rmtree(plain / "dist")
-    done = run(plain, plain / "cache", "build")
+    blob = next(path for path in sorted((plain / "cache" / "v1" / "cas").rglob("*")) if path.is_file())
+    blob.chmod(0o644)
+    blob.write_bytes(blob.read_bytes()[:-1])
+    done = run(plain, plain / "cache", "cache", "verify")
     assert (done.returncode, "error[MS602]" in done.stderr) == (Exit.INTEGRITY, True)
+    assert run(plain, plain / "cache", "cache", "verify", "--repair").returncode == 0
+    assert run(plain, plain / "cache", "cache", "verify").returncode == 0
     assert run(plain, plain / "cache", "build").returncode == 0
-    assert (plain / "dist/digits/1.0.0/cpu-fp32/model.onnx").read_bytes() == model

@@ -1,5 +1,6 @@
 """Every refused spec gives exactly its expected message, and never a traceback."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ GENERATED = {
     "made-latin1": HEAD + b"card: {description: caf\xe9}\n" + REST,
     "made-too-large": HEAD + REST + b"# padding\n" * 110_000,
     "made-bom-and-error": b"\xef\xbb\xbf" + HEAD + b"nmae: x\n" + REST,
+    "made-too-many-nodes": HEAD + REST + b"card: {authors: [" + b"a, " * 20_000 + b"]}\n",
+    "made-many-problems": HEAD + REST + b"card: {references: [" + b"&a 1, " * 5000 + b"]}\n",
+    "made-nul-everywhere": b"\0" * 500_000,
+    "made-requires-huge": HEAD + REST + b'requires: {modelspec: ">=' + b"9" * 5000 + b'"}\n',
+    "made-requires-huger": HEAD + REST + b'requires: {modelspec: "' + b">=1," * 100_000 + b'"}\n',
+    "made-huge-quantity": HEAD + REST + b'evaluate: {gates: [{metric: size, max: "' + b"9" * 5000 + b'MB"}]}\n',
+    "made-long-pattern": HEAD + b"source: {framework: onnx, artifact: model.onnx, code: [" + b"x" * 300 + b".py]}\n"
+    b"data: {test: {loader: data.py:load}}\nevaluate: {data: test, task: embedding}\ntargets: [{device: cpu}]\n",
     "made-windows-lines": (HEAD + b"nmae: x\n" + REST).replace(b"\n", b"\r\n"),
 }
 """Specs that no editor would keep as they are."""
@@ -57,6 +66,15 @@ def test_message(case: str, project: Path, monkeypatch: pytest.MonkeyPatch, requ
         expected.parent.mkdir(exist_ok=True)
         expected.write_text(shown, encoding="utf-8")
     assert shown == expected.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("case", sorted(GENERATED))
+def test_is_refused_at_once(case: str) -> None:
+    """No text makes the reader work for long; the limit is generous, and hundreds of times what a spec takes."""
+    begin = time.process_time()
+    with pytest.raises(ModelspecError):
+        load(Path("model.yaml"), text=GENERATED[case])
+    assert time.process_time() - begin < 5
 
 
 def test_there_are_dozens() -> None:

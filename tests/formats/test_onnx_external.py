@@ -229,3 +229,35 @@ def test_every_tensor_that_the_format_has_is_looked_at(path: tuple[str, ...]) ->
 
 def test_there_are_that_many_places() -> None:
     assert len(PATHS) > 20
+
+
+def test_large_weights_are_written_beside_the_model_again_and_again(tmp_path: Path) -> None:
+    """As of models beyond 2 GiB, with a lower bound: what lies there from before is replaced, not added to."""
+    from onnx import helper, numpy_helper
+
+    from modelspec.formats import onnx_model
+    from modelspec.formats.onnx_session import open_session
+    from modelspec.targets.cpu import Cpu
+
+    weights = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])],
+        "large",
+        [helper.make_tensor_value_info("x", 1, ["batch", 64])],
+        [helper.make_tensor_value_info("y", 1, ["batch", 64])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = tmp_path / "in" / "model.onnx"
+    path.parent.mkdir()
+    onnx_model.write(model, path, external_bytes=1000)
+    first = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    assert len(first["model.onnx.data"]) == weights.nbytes
+    onnx_model.write(onnx_model.read(path), path, external_bytes=1000)
+    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == first
+    artifact = tmp_path / "out"
+    artifact.mkdir()
+    Cpu(device="cpu").compile(path, artifact)
+    assert [file.name for file in artifact.iterdir()] == ["model.onnx"]  # it fits into one file
+    x = {"x": weights[:4]}
+    np.testing.assert_allclose(open_session(artifact / "model.onnx").run(x)["y"], open_session(path).run(x)["y"])

@@ -10,14 +10,19 @@ import skops.io
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine
-from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.decomposition import PCA
+from sklearn.ensemble import GradientBoostingRegressor, RandomForestClassifier, VotingClassifier
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import GridSearchCV
 from sklearn.multioutput import ClassifierChain
-from sklearn.neighbors import LocalOutlierFactor
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, PolynomialFeatures, StandardScaler
+from sklearn.svm import SVC, LinearSVC
 
 from modelspec.errors import ModelspecError
 from modelspec.formats.onnx_session import open_session
@@ -57,6 +62,15 @@ WINE, CANCER, DIABETES = (load(return_X_y=True) for load in (load_wine, load_bre
      WINE, {"label", "probabilities"}),
     (make_pipeline(StandardScaler(), LogisticRegression()), CANCER, {"label", "probabilities"}),
     (RandomForestClassifier(5, random_state=0), CANCER, {"label", "probabilities"}),
+    (make_pipeline(StandardScaler(), LinearSVC()), CANCER, {"label", "scores"}),
+    (make_pipeline(StandardScaler(), RidgeClassifier()), CANCER, {"label", "scores"}),
+    (make_pipeline(StandardScaler(), SVC()), WINE, {"label", "scores"}),
+    (VotingClassifier([("a", LogisticRegression(max_iter=300)), ("b", GaussianNB())], voting="soft"), WINE, {"label", "probabilities"}),
+    (VotingClassifier([("a", LogisticRegression(max_iter=300)), ("b", GaussianNB())]), WINE, {"label"}),
+    (GridSearchCV(make_pipeline(StandardScaler(), LogisticRegression()), {"logisticregression__C": [0.1, 1.0]}, cv=2), WINE,
+     {"label", "probabilities"}),
+    (make_pipeline(SimpleImputer(), PolynomialFeatures(2), StandardScaler(), LogisticRegression()), WINE, {"label", "probabilities"}),
+    (make_pipeline(StandardScaler(), PCA(4), KNeighborsClassifier()), WINE, {"label", "probabilities"}),
     (Ridge(), DIABETES, {"prediction"}),
     (GradientBoostingRegressor(n_estimators=10, random_state=0), DIABETES, {"prediction"}),
     (StandardScaler(), WINE, {"features"}),
@@ -104,6 +118,12 @@ def test_a_wrong_number_of_features_is_told(save: Save, run_stage: Any) -> None:
 
 def test_what_is_not_fitted_is_told(save: Save, run_stage: Any) -> None:
     assert "is not fitted" in refused(run_stage, save(Ridge())).message
+
+
+def test_an_estimator_of_text_is_told(save: Save, run_stage: Any) -> None:
+    model = make_pipeline(CountVectorizer(), LogisticRegression()).fit(["good", "bad", "so so"], [1, 0, 0])
+    problem = refused(run_stage, save(model))
+    assert (problem.code, "something else than rows of features" in problem.message) == ("MS504", True)
 
 
 def test_an_estimator_that_cannot_answer_or_be_converted_is_told(save: Save, run_stage: Any) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from rich.cells import cell_len
 
 from modelspec.errors import Diagnostic, Span
 from modelspec.report.diagnostics import FORMATS, relative, render
@@ -56,6 +57,28 @@ def test_long_lines_are_cut_around_the_mark() -> None:
     rows = human(Diagnostic("MS201", "m", file="model.yaml", span=Span(4, 401, 4, 405)))
     assert max(map(len, rows)) < 160
     assert rows[3].index("here") == rows[4].index("^^^^")
+
+
+def test_two_marks_far_apart_on_one_line_show_it_twice() -> None:
+    problem = Diagnostic(
+        "MS102", "m", file="model.yaml", span=Span(4, 401, 4, 405), also=((Span(4, 1, 4, 4), "first"),)
+    )
+    rows = human(problem)
+    assert rows[4].index("---") == rows[3].index("xxx")
+    assert rows[5].index("here") == rows[6].index("^^^^")
+
+
+def test_carets_stand_below_what_is_shown() -> None:
+    line = "\u3000\u0378\u1112\u1161\u00a0\u200de\u0301: here"
+    problem = Diagnostic("MS201", "m", file="model.yaml", span=Span(1, 11, 1, 15))
+    assert line[10:14] == "here"
+    rows = render([problem], "human", sources={"model.yaml": (line,)}).splitlines()
+    assert cell_len(rows[4][: rows[4].index("^")]) == cell_len(rows[3][: rows[3].index("here")])
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_long_messages_are_cut(format_: str) -> None:
+    assert len(render([Diagnostic("MS201", "m" * 100_000, help="h" * 100_000)], format_)) < 5000
 
 
 def test_a_position_beyond_the_file_is_no_crash() -> None:

@@ -3,17 +3,21 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import jsonschema
 import pytest
+from pydantic import ValidationError
 
 from modelspec import registry, resources
 from modelspec.errors import ModelspecError
 from modelspec.report.pages import read
 from modelspec.spec import yaml
 from modelspec.spec.load import load
+from modelspec.spec.model import model
 from modelspec.spec.schema import FILE_NAME, as_text, build
+from modelspec.spec.shape import problems
 
 CASES = Path(__file__).parents[1] / "failing"
 SHAPE = {"MS201", "MS202", "MS203", "MS204", "MS205", "MS305", "MS321"}
@@ -109,6 +113,119 @@ def test_agrees_with_the_models(
         "MS215",
     }:
         assert refused == []
+
+
+SMALLEST = """\
+apiVersion: modelspec/v1
+name: digits
+version: "1.0.0"
+source: {framework: sklearn, artifact: digits.skops}
+data:
+  test: {path: TEST.NPZ, labels: digit}
+targets: [{device: cpu, precision: int8}]
+evaluate: {data: test, metrics: [accuracy], gates: [{metric: accuracy, min: 0.95, max_drop: "1%"}]}
+"""
+WHOLE = [(path.parent.name, path.read_bytes()) for path in (CASES.parents[1] / "examples").glob("*/model.yaml")]
+VALID = {"smallest": SMALLEST.encode(), **dict(sorted(WHOLE))}
+
+
+@pytest.mark.parametrize("name", VALID)
+def test_takes_whole_specs(name: str, schema: dict[str, Any]) -> None:
+    jsonschema.validate(as_json(yaml.parse(VALID[name]).data), schema)
+
+
+INSTEAD: tuple[Any, ...] = (
+    None,
+    True,
+    0,
+    -1,
+    2.5,
+    "",
+    "x",
+    "5ms",
+    "1%",
+    "accuracy",
+    "cpu",
+    "int8",
+    "a.csv",
+    [],
+    ["x"],
+    {},
+    {"x": 1},
+)
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield place
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*place, key))
+
+
+def changed(data: Any, random: Random) -> None:
+    """One key misspelt, taken out or doubled under another name, or one value replaced."""
+    *around, last = random.choice([place for place in places(data) if place])
+    for part in around:
+        data = data[part]
+    kind = random.randrange(4) if isinstance(last, str) else 3
+    if kind == 3:
+        data[last] = random.choice(INSTEAD)
+        return
+    value = data[last] if kind == 2 else data.pop(last)
+    if kind:
+        data[f"{last[:-2]}{last[-1]}" or "x"] = value
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_is_of_one_mind_with_the_models(seed: int, schema: dict[str, Any]) -> None:
+    random = Random(seed)
+    data = as_json(yaml.parse(random.choice(list(VALID.values()))).data)
+    for _ in range(random.choice((1, 1, 2))):
+        changed(data, random)
+    document = yaml.parse(json.dumps(data).encode())
+    refused = [error.message for error in jsonschema.Draft7Validator(schema).iter_errors(data)]
+    try:
+        model().model_validate(document.data)
+    except ValidationError as error:
+        codes = {problem.code for problem in problems(error, model(), document)}
+        # What a path may be, that a range is not empty, and that 2.0 is no whole number, only the models say.
+        assert refused or codes <= {"MS210", "MS211", "MS215"}
+    else:
+        # A key without a value is refused where the spec is read.
+        assert not refused or any(None in pair for pair in leaves(data)), refused
+
+
+def leaves(value: Any) -> Iterator[tuple[Any, Any]]:
+    for place in places(value):
+        found = value
+        for part in place:
+            found = found[part]
+        yield place[-1] if place else "", found
+
+
+MISTAKES = {
+    "targets: [{device: cpu, precison: int8}]": "targets/0: Additional properties",
+    "targets: [{precision: int8}]": "targets/0: 'device' is a required",
+    "targets: [cpu]": "targets/0: 'cpu' is not of type 'object'",
+    "quantize: {int8: {method: static}}": "quantize/int8: 'data' is a required",
+    "quantize: {int8: {method: dynamc}}": "quantize/int8/method: 'dynamc' is not one of",
+    "quantize: {int8: }": "quantize/int8: None is not of type 'object'",
+    "data: {test: {path: test.txt}}": "data/test/path: 'test.txt' does not match",
+    "data: {test: {pth: test.npz}}": "data/test: 'path' is a required",
+    "data: {test: {path: test.npz, lables: y}}": "data/test: Additional properties",
+    "evaluate: {gates: [{metric: size, max: 3 apples}]}": "evaluate/gates/0/max: '3 apples' does not match",
+    "evaluate: {gates: [{metric: accuracy, max_drop: -1}]}": "evaluate/gates/0/max_drop: -1 is less than the minimum",
+    "signature: {inputs: {x: {dtype: float32, shape: [-1]}}}": "signature/inputs/x/shape/0: -1 is less than",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_says_what_is_wrong_where_it_is(line: str, schema: dict[str, Any]) -> None:
+    data = as_json({**yaml.parse(SMALLEST.encode()).data, **yaml.parse(line.encode()).data})
+    errors = jsonschema.Draft7Validator(schema).iter_errors(data)
+    found = [f"{'/'.join(map(str, error.absolute_path))}: {error.message}" for error in errors]
+    assert len(found) == 1
+    assert found[0].startswith(MISTAKES[line])
 
 
 @pytest.mark.parametrize("code", ["MS201", "MS202", "MS203", "MS301", "MS303", "MS307", "MS313", "MS321"])
