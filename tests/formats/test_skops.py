@@ -69,7 +69,7 @@ ESTIMATORS = [
     IsolationForest(n_estimators=3),
     AdaBoostClassifier(n_estimators=3),
     CalibratedClassifierCV(LOGISTIC, cv=2),
-    GaussianProcessClassifier(RBF() + WhiteKernel() * Matern()),
+    GaussianProcessClassifier(RBF() + WhiteKernel() * Matern(), optimizer=None),
     KNeighborsClassifier(algorithm="kd_tree"),
     KNeighborsClassifier(algorithm="ball_tree", metric="manhattan"),
     KNeighborsClassifier(algorithm="brute"),
