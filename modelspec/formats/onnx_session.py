@@ -58,8 +58,10 @@ _REFUSALS = (
 )
 
 
-def open_session(path: Path, *, optimize: Level = "off", threads: int = 1, save_to: Path | None = None) -> OnnxSession:
-    """Load an ONNX file; `save_to` also writes the optimized graph. Raises MS513 when the runtime refuses it."""
+def open_session(
+    model: Path | bytes, *, optimize: Level = "off", threads: int = 1, save_to: Path | None = None
+) -> OnnxSession:
+    """Load an ONNX file, or the bytes of one; `save_to` also writes the optimized graph. Raises MS513 when the runtime refuses it."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -77,6 +79,7 @@ def open_session(path: Path, *, optimize: Level = "off", threads: int = 1, save_
     }[optimize]
     if save_to is not None:
         options.optimized_model_filepath = str(save_to)
+    source = model if isinstance(model, bytes) else str(model)
     return OnnxSession(
-        guarded(lambda: onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+        guarded(lambda: onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"]))
     )
