@@ -1,6 +1,7 @@
 """The calls into onnxruntime.quantization, with the settings that measurements showed to be right."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,10 +127,21 @@ def _prepared(model: "ModelProto", folder: Path) -> "ModelProto":
     # The library's symbolic inference fails on models of torch's exporter, and needs sympy.
     quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
     prepared = onnx_model.read(target)
+    _flatten_biases(prepared)
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
     return prepared
+
+
+def _flatten_biases(model: "ModelProto") -> None:
+    """The library takes the bias of a Gemm for a vector; in networks of scikit-learn it is a row, [1, n]."""
+    uses = Counter(name for node in model.graph.node for name in node.input)
+    rows = {w.name: w for w in model.graph.initializer if len(w.dims) == 2 and w.dims[0] == 1}
+    for node in model.graph.node:
+        bias = rows.get(node.input[2]) if node.op_type == "Gemm" and len(node.input) == 3 else None
+        if bias is not None and uses[bias.name] == 1:
+            del bias.dims[0]
 
 
 @contextmanager
