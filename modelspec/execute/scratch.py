@@ -83,7 +83,8 @@ _NO_SPACE = 64 << 10
 
 def diagnose(said: Result | None, scratch: Path, done: Done, limit: int | None) -> tuple[Diagnostic, ...]:
     """Why a worker failed: a full disk, its own words, or what its wait status tells. `limit`: its memory in bytes."""
-    if shutil.disk_usage(scratch).free < _NO_SPACE:
+    # The folder may be gone, removed by the code of the user: the one above is on the same disk.
+    if shutil.disk_usage(scratch.parent).free < _NO_SPACE:
         # Libraries have many words for it, and a worker may be unable to write even those.
         return (Diagnostic("MS403", "no space left for what a worker writes", help="free some space"),)
     peak = f"it held {bytes_shown(done.peak)} at most"

@@ -204,3 +204,9 @@ def test_the_environment_is_an_allow_list(project: Project) -> None:
     assert "ValueError" in said
     assert not any(name in said for name in planted)
     assert f"('HOME', '{Path.home()}')" not in said
+
+
+def test_a_loader_that_removes_its_own_folder_is_a_clean_failure(project: Project) -> None:
+    with_loader(project, "import shutil\nshutil.rmtree(os.getcwd())")
+    said = project.build(exits=4)
+    assert "error[MS405]" in said
