@@ -144,12 +144,17 @@ class LiveProgress(PlainProgress):
             super().line(text)
 
     def table(self) -> "Table":
-        """One row per running action."""
+        """One row per running action, and one line per row on the narrowest terminal."""
         from rich.table import Table
+        from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True, min_width=self.width + 2)
+        table.add_column(no_wrap=True, min_width=len("running 9999 s"))
+        table.add_column(no_wrap=True, overflow="ellipsis")
         for label, (since, reason) in self.running.items():
-            table.add_row(f"  {label}", f"running {time.monotonic() - since:.0f} s", reason)
+            # As Text: a reason may hold brackets, which are markup in a plain string.
+            table.add_row(Text(f"  {label}"), Text(f"running {time.monotonic() - since:.0f} s"), Text(reason))
         return table
 
 
