@@ -1,5 +1,6 @@
 """Events of a build as lines: plain ones as they come, or on a terminal one line per running action with its time."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -182,8 +183,10 @@ def _size(record: Record) -> int:
 
 
 def relative(path: Path) -> str:
-    """A path as one would type it here."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    """A path as one would type it here, in a shell."""
+    absolute, here = path.absolute(), Path.cwd()
+    name = str(absolute.relative_to(here) if absolute.is_relative_to(here) else path)
+    if name.isprintable():
+        return shlex.quote(name)
+    escaped = name.encode("unicode_escape").decode().replace("'", r"\'")
+    return f"$'{escaped}'"
