@@ -39,6 +39,7 @@ def project(tmp_path: Path) -> Path:
     for name in ("model.onnx", "model.skops", "weights.safetensors", "test.npz", "train.npz", "calibration.npz",
                  "test.csv", "test.jsonl", "model.py", "metrics.py", "data.py"):  # fmt: skip
         (folder / name).write_bytes(b"")
+    (folder / "sub").mkdir()
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "model.onnx").write_bytes(b"")
     (folder / "outside").symlink_to(tmp_path / "outside")

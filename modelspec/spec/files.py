@@ -19,7 +19,8 @@ def check(spec: ModelSpec, root: Path) -> Iterable[Diagnostic]:
             value = getattr(owner, field)
             names = () if value is None else (value,) if isinstance(value, str) else value
             for name in names:
-                yield from _problems("MS317", name, (*place, field), root, real)
+                folder = field in owner.folders
+                yield from _problems("MS317", name, (*place, field), root, real, folder=folder)
         for entrypoint in owner.entrypoints():
             name = entrypoint.rpartition(":")[0]
             yield from _problems("MS324", name, _written(owner, entrypoint, place), root, real)
@@ -67,7 +68,9 @@ def _written(owner: Options, entrypoint: str, place: Place) -> Place:
     return place
 
 
-def _problems(code: str, name: str, place: Place, root: Path, real: str) -> Iterator[Diagnostic]:
+def _problems(
+    code: str, name: str, place: Place, root: Path, real: str, *, folder: bool = False
+) -> Iterator[Diagnostic]:
     target = root / name
     if not os.path.lexists(target):
         yield Diagnostic(code, f"{name!r} does not exist", help=_nearby(target), path=place)
@@ -80,8 +83,9 @@ def _problems(code: str, name: str, place: Place, root: Path, real: str) -> Iter
         yield Diagnostic(code, f"{name!r} is a link to a file that does not exist", help="repair the link", path=place)
     elif not os.path.isfile(where) and not os.path.isdir(where):  # noqa: PTH113, PTH112
         yield Diagnostic("MS210", f"{name!r} is not a regular file or a folder", help="name a regular file", path=place)
-    elif code == "MS324" and not os.path.isfile(where):  # noqa: PTH113
-        yield Diagnostic(code, f"{name!r} is a folder, not a Python file", help="name the file", path=place)
+    elif not folder and not os.path.isfile(where):  # noqa: PTH113
+        code, kind = ("MS324", "a Python file") if code == "MS324" else ("MS210", "a file")
+        yield Diagnostic(code, f"{name!r} is a folder, not {kind}", help="name the file", path=place)
 
 
 def _nearby(target: Path) -> str:
