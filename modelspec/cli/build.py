@@ -17,7 +17,9 @@ from modelspec.cli import options
 @click.option("--no-cache", "fresh", metavar="STAGE", multiple=True, help="Run this stage again; repeatable.")
 @click.option("-j", "--jobs", type=click.IntRange(1, 256), help="Actions at once; the number of cores when left out.")
 @click.option("--keep-going", is_flag=True, help="After a failure, go on with what does not depend on it.")
-@click.option("--timeout", type=click.FloatRange(1), default=3600.0, show_default=True, help="Seconds for one action.")
+@click.option(
+    "--timeout", type=click.IntRange(1, 30 * 86400), default=3600, show_default=True, help="Seconds for one action."
+)
 @options.cache_option
 @options.format_option("human", "json")
 @options.color_option
@@ -36,7 +38,7 @@ def command(
     fresh: tuple[str, ...],
     jobs: int | None,
     keep_going: bool,
-    timeout: float,
+    timeout: int,
     cache_dir: Path | None,
     format_: str,
     progress: str,
