@@ -77,11 +77,15 @@ def from_onnx(model: Path, folder: Path) -> str:
             "MS325", f"{str(model)!r} lies outside {str(folder)!r}", help="copy it below the folder of model.yaml"
         )
     from modelspec.formats import onnx_model
+    from modelspec.spec.yaml import parse
 
     signature = onnx_model.signature_of(onnx_model.read(model))
     name = re.sub(r"[^a-z0-9]+", "-", model.stem.lower()).strip("-")[:63].strip("-") or "my-model"
     source = f"source: {{framework: onnx, artifact: {_text(artifact)}}}\n"
-    return _HEAD.format(schema=SCHEMA_FILE, name=name) + source + _signature(signature) + _TAIL
+    head = _HEAD.format(schema=SCHEMA_FILE, name=name) + source
+    whole = head + _signature(signature) + _TAIL
+    # Names that no spec may hold, or too many of them: the signature is inferred where it is left out.
+    return head + _TAIL if parse(whole.encode()).problems else whole
 
 
 def _signature(signature: Signature) -> str:
