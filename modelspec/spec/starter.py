@@ -62,6 +62,8 @@ def example(framework: str) -> str:
 
 def from_onnx(model: Path, folder: Path) -> str:
     """A spec for an ONNX file, with its inputs and outputs written out. Raises MS401, MS325 or what reading it raises."""
+    if not model.is_file():
+        raise fail("MS325", f"--from: {str(model)!r} is not a file", help="name an ONNX file")
     absent = toolchain.missing(["onnx"])
     if absent:
         raise fail(
@@ -69,8 +71,6 @@ def from_onnx(model: Path, folder: Path) -> str:
             "reading an ONNX model needs onnx, which is not installed",
             help="pip install 'modelspec-build[onnx]'",
         )
-    if not model.is_file():
-        raise fail("MS325", f"--from: {str(model)!r} is not a file", help="name an ONNX file")
     artifact = os.path.relpath(model.resolve(), folder.resolve()).replace(os.sep, "/")
     if artifact.startswith("../"):
         raise fail(
