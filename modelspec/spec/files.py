@@ -9,6 +9,7 @@ from modelspec.errors import Diagnostic
 from modelspec.options import Options
 from modelspec.spec.model import ModelSpec
 from modelspec.spec.positions import Place
+from modelspec.spec.words import closest
 
 
 def check(spec: ModelSpec, root: Path) -> Iterable[Diagnostic]:
@@ -27,7 +28,8 @@ def check(spec: ModelSpec, root: Path) -> Iterable[Diagnostic]:
     if "code" in spec.source.model_fields_set:
         for index, pattern in enumerate(spec.source.code):
             if not matching(root, pattern):
-                yield Diagnostic("MS317", f"no file matches {pattern!r}", help="check the pattern; it is relative to model.yaml",
+                fix = "check the pattern; it is relative to model.yaml" if "*" in pattern else _nearby(root / pattern)
+                yield Diagnostic("MS317", f"no file matches {pattern!r}", help=fix,
                                  path=("source", "code", index))  # fmt: skip
 
 
@@ -90,11 +92,9 @@ def _problems(
 
 def _nearby(target: Path) -> str:
     """What might have been meant, among the files that are there."""
-    import difflib
-
     try:
-        names = sorted(os.listdir(target.parent))  # noqa: PTH208
+        names = sorted(os.listdir(target.parent))[:2000]  # noqa: PTH208 - a folder may hold a million samples
     except OSError:
         return "check the path; it is relative to the folder of model.yaml"
-    near = difflib.get_close_matches(target.name, names, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else "check the path; it is relative to the folder of model.yaml"
+    near = closest(target.name, names)
+    return f"did you mean {near!r}?" if near else "check the path; it is relative to the folder of model.yaml"
