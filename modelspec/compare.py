@@ -20,7 +20,7 @@ class Difference:
     max_rel: float
     shapes: tuple[tuple[int, ...], tuple[int, ...]]
     numbers: bool = True
-    """Whether they were compared within a tolerance."""
+    """Whether they were compared within a tolerance: neither text nor arrays of different shapes are."""
 
     def words(self, other: str) -> str:
         """What differs from `other`, as a clause: the shape, or how many values and by how much."""
@@ -58,7 +58,13 @@ def _one(name: str, expected: "NDArray[Any]", actual: "NDArray[Any]", rtol: floa
     shapes = (expected.shape, actual.shape)
     if expected.shape != actual.shape:
         return Difference(
-            name, max(expected.size, actual.size, 1), max(expected.size, actual.size), np.inf, np.inf, shapes
+            name,
+            max(expected.size, actual.size, 1),
+            max(expected.size, actual.size),
+            np.inf,
+            np.inf,
+            shapes,
+            numbers=False,
         )
     if expected.dtype.kind not in "fc" or actual.dtype.kind not in "fc":
         wrong = int((np.asarray(expected) != np.asarray(actual)).sum())

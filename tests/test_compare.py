@@ -38,3 +38,13 @@ def test_the_difference_is_measured() -> None:
 
 def test_a_missing_output_is_no_agreement() -> None:
     assert compare({"a": np.ones(1), "b": np.ones(1)}, {"a": np.ones(1)}, 0, 0).missing == ("b",)
+
+
+@pytest.mark.parametrize(("expected", "actual", "words"), [
+    ([1.0, 2.0], [1.0, 2.5], "1 of 2 values of 'y' differ from the source, by up to 0.5"),
+    (["a", "b"], ["a", "c"], "1 of 2 values of 'y' differ from the source"),
+    ([1.0, 2.0], [[1.0], [2.0]], "'y' has the shape [2, 1], and [2] in the source"),
+])  # fmt: skip
+def test_a_difference_in_words(expected: list[Any], actual: list[Any], words: str) -> None:
+    (output,) = compare({"y": np.array(expected)}, {"y": np.array(actual)}, 1e-3, 1e-4).outputs
+    assert output.words("the source") == words

@@ -61,8 +61,10 @@ _REFUSALS = (
 _EXTERNAL = "session.optimized_model_external_initializers_file_name"
 
 
-def open_session(path: Path, *, optimize: Level = "off", threads: int = 1, save_to: Path | None = None) -> OnnxSession:
-    """Load an ONNX file; `save_to` also writes the optimized graph. Raises MS513 when the runtime refuses it."""
+def open_session(
+    model: Path | bytes, *, optimize: Level = "off", threads: int = 1, save_to: Path | None = None
+) -> OnnxSession:
+    """Load an ONNX file, or the bytes of one; `save_to` also writes the optimized graph. Raises MS513 when the runtime refuses it."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -80,9 +82,10 @@ def open_session(path: Path, *, optimize: Level = "off", threads: int = 1, save_
     }[optimize]
     if save_to is not None:
         options.optimized_model_filepath = str(save_to)
-        if any(path.suffix == ".data" for path in path.parent.iterdir()):
+        if isinstance(model, Path) and any(path.suffix == ".data" for path in model.parent.iterdir()):
             # What did not fit into one file does not after optimization either.
             options.add_session_config_entry(_EXTERNAL, f"{save_to.name}.data")
+    source = model if isinstance(model, bytes) else str(model)
     return OnnxSession(
-        guarded(lambda: onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+        guarded(lambda: onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"]))
     )

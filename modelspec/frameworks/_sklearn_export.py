@@ -1,10 +1,10 @@
 """skl2onnx, brought to one behaviour: arrays as answers, scores as scikit-learn gives them, one rank for each output."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from modelspec.errors import fail
+from modelspec.errors import ModelspecError, fail
 from modelspec.signature import TensorSpec
 
 if TYPE_CHECKING:
@@ -27,6 +27,61 @@ def export(model: Any, name: str, tensor: TensorSpec, outputs: dict[str, bool], 
 
 
 def _converted(model: Any, name: str, tensor: TensorSpec, opset: int) -> Any:
+    """In scikit-learn's own precision where trees decide, if converter and runtime can; else as it comes."""
+    from modelspec.formats.onnx_session import open_session
+
+    _relax(model)
+    if _has_trees(model) and tensor.dtype != "string" and (hasattr(model, "steps") or tensor.dtype == "float64"):
+        # Some transformers have no form in double.
+        with suppress(ModelspecError):
+            proto = _in_double(model, name, tensor, opset)
+            open_session(proto.SerializeToString())
+            return proto
+    return _convert(model, model, name, tensor, opset)
+
+
+def _has_trees(model: Any) -> bool:
+    last = model.steps[-1][1] if hasattr(model, "steps") else model
+    return hasattr(last, "tree_") or hasattr(last, "estimators_")
+
+
+def _in_double(model: Any, name: str, tensor: TensorSpec, opset: int) -> Any:
+    """Preprocessing in float64 and trees in float32, as scikit-learn has them. Of round numbers the threshold of a tree
+    is often exactly one, and the last bit of a scaled value then decides."""
+    import numpy as np
+    from skl2onnx.sklapi import CastTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+
+    *before, last = model.steps if hasattr(model, "steps") else [("model", model)]
+    # The runtime has no imputer in double; and what it does is no arithmetic.
+    kept = next((i for i, (_, step) in enumerate(before) if not isinstance(step, SimpleImputer)), len(before))
+    double = [("to_double", CastTransformer(dtype=np.float64))] if kept and tensor.dtype != "float64" else []
+    single = ("to_single", CastTransformer(dtype=np.float32))
+    made = Pipeline([*before[:kept], *double, *before[kept:], single, last])
+    if double or tensor.dtype == "float64":
+        return _convert(model, made, name, tensor, opset)
+    proto = _convert(model, made, name, tensor.model_copy(update={"dtype": "float64"}), opset)
+    _cast_input(proto, name, tensor.dtype)
+    return proto
+
+
+def _cast_input(proto: Any, name: str, dtype: str) -> None:
+    """Let a graph that takes double take another type."""
+    import numpy as np
+    from onnx import TensorProto, helper
+
+    for node in proto.graph.node:
+        for index, used in enumerate(node.input):
+            if used == name:
+                node.input[index] = f"{name}_double"
+    cast = helper.make_node("Cast", [name], [f"{name}_double"], name="to_double", to=TensorProto.DOUBLE)
+    proto.graph.node.insert(0, cast)
+    proto.graph.input[0].type.tensor_type.elem_type = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+
+
+def _convert(model: Any, made: Any, name: str, tensor: TensorSpec, opset: int) -> Any:
+    """`made`, which wraps `model` or is it, as skl2onnx has it."""
     import warnings
 
     import skl2onnx
@@ -42,11 +97,10 @@ def _converted(model: Any, name: str, tensor: TensorSpec, opset: int) -> Any:
             path=("inputs", name),
         )
     types = [(name, kinds[tensor.dtype]([None, model.n_features_in_]))]
-    _relax(model)
     with _refusals(model), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return skl2onnx.convert_sklearn(
-            model,
+            made,
             name="model",
             initial_types=types,
             target_opset={"": opset, "ai.onnx.ml": 3},

@@ -26,6 +26,7 @@ class Onnx(Framework):
     imports: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxruntime")
     infers_signature: ClassVar[bool] = True
     paths: ClassVar[tuple[str, ...]] = ("artifact",)
+    folders: ClassVar[tuple[str, ...]] = ("artifact",)
 
     framework: Literal["onnx"] = Field(description="The source is an ONNX model.", examples=["onnx"])
     artifact: ProjectPath = Field(
@@ -94,7 +95,10 @@ def _merged(declared: dict[str, TensorSpec], found: dict[str, TensorSpec], side:
     """What the file says, with ranges and names of axes as declared. Raises MS507 where the two disagree."""
     if unknown := [name for name in declared if name not in found]:
         raise fail(
-            "MS507", f"the model has no {side} {unknown[0]!r}; it has {', '.join(found)}", help="correct the signature"
+            "MS507",
+            f"the model has no {side} {unknown[0]!r}; it has {', '.join(found)}",
+            help="correct the signature",
+            path=(f"{side}s", unknown[0]),
         )
     merged: dict[str, TensorSpec] = {}
     for name, tensor in found.items():
@@ -109,6 +113,7 @@ def _merged(declared: dict[str, TensorSpec], found: dict[str, TensorSpec], side:
                 f"the {side} {name!r} is {tensor.dtype} {list(tensor.shape)} in the model and "
                 f"{said.dtype} {list(said.shape)} in the signature",
                 help="correct the signature",
+                path=(f"{side}s", name),
             )
         merged[name] = said
     return merged

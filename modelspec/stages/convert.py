@@ -92,11 +92,13 @@ class Convert(Stage):
             raise fail("MS503", f"the converted model lacks the output {comparison.missing[0]!r}")
         for output in comparison.outputs:
             if output.mismatched:
+                within = f" (rtol {self.parity.rtol:g}, atol {self.parity.atol:g})" if output.numbers else ""
+                harmless = "; or, if the difference is harmless, raise convert.parity" if output.numbers else ""
                 raise fail(
                     "MS503",
-                    f"{output.words('the source')} (rtol {self.parity.rtol:g}, atol {self.parity.atol:g})",
-                    help="look for an operation that the exporter gets wrong; or, if the difference is harmless, raise convert.parity",
-                )  # fmt: skip
+                    output.words("the source") + within,
+                    help=f"look for an operation that the exporter gets wrong{harmless}",
+                )
 
     def _write_metrics(self, job: Job, opset: int) -> None:
         value = {

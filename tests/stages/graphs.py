@@ -51,6 +51,13 @@ def mlp(folder: Path) -> Path:
     return save(folder, nodes, {"w1": w1, "w2": w2}, {"x": ("batch", 32)}, {"logits": ("batch", 8)})
 
 
+def rows(folder: Path) -> Path:
+    """x [batch, 32] -> logits [batch, 8]: a Gemm whose bias is a row, as in networks of scikit-learn."""
+    w1, b1 = weights((32, 8), (1, 8))
+    return save(folder, [helper.make_node("Gemm", ["x", "w1", "b1"], ["logits"], name="head")], {"w1": w1, "b1": b1},
+                {"x": ("batch", 32)}, {"logits": ("batch", 8)})  # fmt: skip
+
+
 def conv(folder: Path) -> Path:
     """x [batch, 1, 8, 8] -> logits [batch, 4]: convolution, batch normalization, pool, linear."""
     w1, w2 = weights((16, 1, 3, 3), (16, 4))

@@ -18,7 +18,7 @@ from modelspec.stage import Job
 from modelspec.stages.quantize import Quantize
 from tests.stages import graphs
 
-SHAPES = {"mlp": (40, 32), "conv": (40, 1, 8, 8), "attention": (40, 5, 16), "elementwise": (40, 4)}
+SHAPES = {"mlp": (40, 32), "rows": (40, 32), "conv": (40, 1, 8, 8), "attention": (40, 5, 16), "elementwise": (40, 4)}
 
 
 def run(run_stage: Any, tmp_path: Path, graph: str, method: Any, calibration: bool = False) -> Job:
@@ -53,6 +53,7 @@ DYNAMIC = Dynamic(method="dynamic")
     ("mlp", DYNAMIC, False, "MatMulInteger"),
     ("mlp", Dynamic(method="dynamic", per_channel=False), False, "MatMulInteger"),
     ("mlp", static(), True, "MatMul"),
+    ("rows", static(), True, "Gemm"),
     ("conv", static(), True, "Conv"),
     ("conv", static(per_channel=False), True, "Conv"),
     ("conv", static(ranges="entropy"), True, "Conv"),
