@@ -22,10 +22,13 @@ def run_job(root: Path) -> None:
         _enter(root)
         status = 0 if _run(root) else 1
     finally:
-        # Not sys.exit: this is a fork, and the server's exit handlers are not ours to run.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        # Not sys.exit: this is a fork, and the server's exit handlers are not ours to run. Those of ONNX Runtime wait
+        # for a thread that was not forked, for ever: so not even a log that cannot be written may lead there.
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
 
 
 def _enter(root: Path) -> None:

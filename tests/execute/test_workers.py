@@ -88,6 +88,15 @@ def test_a_worker_that_dies_is_a_clean_failure_with_its_log(project: Project, bo
     assert "last words" in log.read_text()
 
 
+@pytest.mark.parametrize(
+    "spoiled", ["os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\nprint('x' * 100)", "sys.stdout.close()"]
+)
+def test_a_log_that_cannot_be_written_is_no_failure(project: Project, spoiled: str) -> None:
+    """With ONNX Runtime loaded, a worker that then left through the interpreter's exit handlers would wait for ever."""
+    with_loader(project, f"import numpy\n{spoiled}\nreturn dict(numpy.load({str(project.folder / 'test.npz')!r}))")
+    project.build("--until", "evaluate", "--timeout", "60")
+
+
 def test_endless_recursion_is_a_clean_failure(project: Project) -> None:
     with_loader(project, "def deeper():\n    deeper()\ndeeper()")
     assert "RecursionError" in project.build(exits=3)
