@@ -92,7 +92,7 @@ def diagnose(said: Result | None, scratch: Path, done: Done, limit: int | None) 
         limited = f"; --memory allows {bytes_shown(limit)}" if limit else ""
         fix = "raise --memory, or use smaller data" if limit else "use a machine with more, or smaller data"
         return tuple(p.at(message=f"{p.message}; {peak}{limited}", help=fix) for p in said.diagnostics)
-    if said:
+    if said and said.diagnostics:
         return said.diagnostics
     if os.WIFSIGNALED(done.status):
         number = os.WTERMSIG(done.status)

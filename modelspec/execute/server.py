@@ -68,18 +68,27 @@ def _obey(
         server = os.getpid()
         child = os.fork()
         if child == 0:
-            selector.close()
-            channel.close()
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            die_with_parent(signal.SIGKILL, parent=server)
-            if message["memory"]:
-                # Of the limits, the one that counts what is really used: libraries reserve address space by the gigabyte.
-                resource.setrlimit(resource.RLIMIT_DATA, (message["memory"], message["memory"]))
-            run_job(Path(message["job"]))
+            try:
+                selector.close()
+                channel.close()
+                signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                die_with_parent(signal.SIGKILL, parent=server)
+                _limit_memory(message["memory"])
+                run_job(Path(message["job"]))
+            finally:
+                os._exit(1)  # never by way of this server's exit handlers
         children[message["run"]] = child
         selector.register(os.pidfd_open(child), selectors.EVENT_READ, message["run"])
     if (killed := children.get(message.get("kill", ""))) is not None:
         kill_tree(killed)
+
+
+def _limit_memory(limit: int | None) -> None:
+    """Of the limits, the one that counts what is really used: libraries reserve address space by the gigabyte."""
+    if limit:
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _reap(

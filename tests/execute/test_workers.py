@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from modelspec.execute.job_file import Result
+from modelspec.execute.pool import Done
+from modelspec.execute.scratch import diagnose
 from modelspec.platform_linux import network_can_be_left
 from tests.build.conftest import MakeProject, Project, make_project, project
 
@@ -95,6 +98,12 @@ def test_a_log_that_cannot_be_written_is_no_failure(project: Project, spoiled: s
     """With ONNX Runtime loaded, a worker that then left through the interpreter's exit handlers would wait for ever."""
     with_loader(project, f"import numpy\n{spoiled}\nreturn dict(numpy.load({str(project.folder / 'test.npz')!r}))")
     project.build("--until", "evaluate", "--timeout", "60")
+
+
+def test_a_worker_that_dies_after_it_has_said_that_all_is_well_has_failed(tmp_path: Path) -> None:
+    said = Result((), 1.0, "")
+    problems = diagnose(said, tmp_path / "scratch", Done("id", signal.SIGSEGV, 0), None)
+    assert [problem.code for problem in problems] == ["MS405"]
 
 
 def test_endless_recursion_is_a_clean_failure(project: Project) -> None:
