@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -97,6 +98,26 @@ def test_a_read_only_cache_is_read_and_done_without(project: Project, tmp_path: 
         assert done.stderr.count("warning[MS451]") == 1
         assert "convert  " in done.stderr
         assert "convert             run" not in done.stderr
+
+
+def test_what_a_killed_build_without_a_cache_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from modelspec.store.passing import passing_store\n"
+        "from modelspec.store.store import Store\n"
+        "with passing_store(Store(Path('/proc/none'))) as store:\n"
+        "    (store.open_session() / 'large').write_text('x')\n"
+        "    if sys.argv[1:]:\n        os.kill(os.getpid(), 9)"
+    )
+    (temporary := tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    subprocess.run([sys.executable, "-c", script, "killed"], env=environment)
+    left = next(temporary.iterdir())
+    assert list(left.rglob("large"))
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert list(left.rglob("large")), "its maker may be about to lock it"
+    os.utime(left, (0, 0))
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+    assert not [path for path in temporary.rglob("*") if path.is_file()]
 
 
 def test_damage_in_a_read_only_cache_is_made_good_elsewhere(project: Project, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def kill_at_random(make_project: MakeProject, rounds: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rounds", [5, pytest.param(200, marks=pytest.mark.faults)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(100, marks=pytest.mark.faults)])
 def test_sigkill_at_random_moments_then_a_right_build(
     make_project: MakeProject, rounds: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
