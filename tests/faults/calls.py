@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from modelspec import platform_linux
@@ -39,6 +40,8 @@ class Calls:
     paused: bool = False
     refused: set[tuple[int, int]] = field(default_factory=set)
     """Device and inode of files whose fsync failed."""
+    done: list[tuple[str, ...]] = field(default_factory=list)
+    """The calls that succeeded, by name, with the paths they were about."""
 
     def __call__(self, name: str, *, changes: bool = True) -> bool:
         """Count a call. True when it is to be torn; raises or dies when it is struck."""
@@ -58,6 +61,11 @@ class Calls:
         if self.errno is None:
             os.kill(os.getpid(), signal.SIGKILL)
         raise OSError(self.errno, os.strerror(self.errno or 0))
+
+    def note(self, name: str, *arguments: object) -> None:
+        """Remember a call that succeeded."""
+        if not self.paused:
+            self.done.append((name, *(str(argument) for argument in arguments if isinstance(argument, str | Path))))
 
     @contextmanager
     def resting(self) -> Iterator[None]:
@@ -84,7 +92,9 @@ def install(calls: Calls) -> None:
 def _counted(calls: Calls, name: str, original: Callable[..., Any], *, changes: bool = True) -> Callable[..., Any]:
     def wrapper(*arguments: Any, **named: Any) -> Any:
         calls(name, changes=changes)
-        return original(*arguments, **named)
+        result = original(*arguments, **named)
+        calls.note(name, *arguments)
+        return result
 
     return wrapper
 
@@ -109,6 +119,7 @@ def _fsync(calls: Calls, original: Callable[[int], None]) -> Callable[[int], Non
         except OSError:
             calls.refused.add(file)
             raise
+        calls.note("synced", Path(f"/proc/self/fd/{descriptor}").readlink())
 
     return wrapper
 

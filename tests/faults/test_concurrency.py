@@ -115,7 +115,7 @@ def pruner(cache: Path, stop: Path, dropped: Path) -> None:
     count = 0
     while not stop.exists():
         count += gc.prune(Store(cache), 0, None, dry_run=False).records
-        gc.verify(Store(cache), repair=False)
+        assert not gc.verify(Store(cache), repair=False).defects
     dropped.write_text(str(count))
 
 

@@ -100,12 +100,18 @@ def test_whole_builds_on_small_disks(project: Project, tmp_path: Path, size: int
         assert done.returncode or (small / "dist" / "tiny" / "1.0.0" / "checksums.txt").is_file()
 
 
-@pytest.mark.parametrize("limit", ["-n 40", "-f 64"])
+LIMITS = ["-n 5", "-n 7", "-n 8", "-n 10", "-n 11", "-n 40", "-f 1", "-f 4", "-f 8", "-f 16"]
+"""Few descriptors; small files only, in blocks of 1,024 bytes."""
+
+
+@pytest.mark.parametrize(
+    "limit", ["-n 9", "-f 2", *(pytest.param(limit, marks=pytest.mark.faults) for limit in LIMITS)]
+)
 def test_limits_of_the_shell_are_told_or_done_without(project: Project, limit: str) -> None:
-    """Few descriptors, and small files only (in blocks of 1,024 bytes)."""
     command = f"ulimit {limit}; exec {sys.executable} -m modelspec build"
     environment = {**os.environ, "MODELSPEC_CACHE_DIR": str(project.cache)}
     done = subprocess.run(["bash", "-c", command], cwd=project.folder, env=environment, capture_output=True, text=True)
-    assert done.returncode in {0, 3, 4}, done.stdout + done.stderr
+    assert done.returncode in {0, 4}, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-    project.build()
+    assert done.returncode == 0 or "error[MS40" in done.stderr
+    project.build("--until", "load")
