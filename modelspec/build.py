@@ -202,7 +202,7 @@ def _run(
                 problems += [p.at(message=f"{action.label}: {p.message}") for p in found]
                 logs += [f"log of {action.label}: {log}"] if log else []
     if problems:
-        raise ModelspecError(tuple(problems), tuple(logs))
+        raise ModelspecError((*problems, *warned), tuple(logs))
     return records, frozenset(ran), tuple(warned)
 
 

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -35,17 +36,24 @@ def leave_network() -> str:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_CLONE_NEWNET) == 0:
         return ""
-    reason = os.strerror(ctypes.get_errno())
+    reason = _refusal()
     user, group = os.getuid(), os.getgid()
     if _capabilities():
         return f"no network namespace: {reason}"
     if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
-        return f"no user namespace: {os.strerror(ctypes.get_errno())}"
+        return f"no user namespace: {_refusal()}"
     libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # who changed ids since its start may not write these files otherwise
-    # Keep the ids: files are to belong to whom they did. See user_namespaces(7).
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
-        Path("/proc/self", name).write_text(text)
+    # Keep the ids, see user_namespaces(7). Some systems refuse it (AppArmor's rules for user namespaces, a read-only
+    # /proc): then this process reads its ids as those of nobody, and may do what it could before.
+    with suppress(OSError):
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
+            Path("/proc/self", name).write_text(text)
     return ""
+
+
+def _refusal() -> str:
+    code = ctypes.get_errno()
+    return "the limit of namespaces is reached" if code == errno.ENOSPC else os.strerror(code)
 
 
 def _capabilities() -> int:
@@ -65,6 +73,22 @@ def network_can_be_left() -> str:
         reason = answer.read()
     os.waitpid(child, 0)
     return reason
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has ended on this machine because memory ran out; 0 where it does not count."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def be_ended_first() -> None:
+    """When memory runs out, have the kernel choose this process rather than those it works for."""
+    place = Path("/proc/self/oom_score_adj")
+    with suppress(OSError):
+        place.write_text(str(max(500, int(place.read_text()))))
 
 
 def exchange(first: Path, second: Path) -> bool:

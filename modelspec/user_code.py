@@ -42,7 +42,7 @@ class explained:  # noqa: N801 - reads as a sentence: `with explained(folder):`
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, Exception) or isinstance(error, ModelspecError | MemoryError):
+        if not isinstance(error, Exception | SystemExit) or isinstance(error, ModelspecError):
             return
         place = _place(error, self.folder)
         if place is None:
@@ -57,8 +57,16 @@ class explained:  # noqa: N801 - reads as a sentence: `with explained(folder):`
         raise fail("MS517", message, help=fix) from error
 
 
-_UNREACHABLE = ("Network is unreachable", "Name or service not known", "Temporary failure in name resolution")
-"""What a process without a network hears; libraries wrap it in errors of their own."""
+_UNREACHABLE = (
+    "Network is unreachable",
+    "Cannot assign requested address",
+    "Name or service not known",
+    "Temporary failure in name resolution",
+    "offline mode is enabled",
+    "couldn't connect to",
+)
+"""What a process without a network hears from the kernel, from name resolution and from Hugging Face's libraries; others
+wrap it in errors of their own."""
 
 
 def _wanted_network(error: BaseException | None) -> bool:
@@ -69,7 +77,7 @@ def _wanted_network(error: BaseException | None) -> bool:
     return False
 
 
-def _place(error: Exception, folder: Path) -> str | None:
+def _place(error: Exception | SystemExit, folder: Path) -> str | None:
     if isinstance(error, SyntaxError) and error.filename and error.filename.startswith(str(folder)):
         return f"{Path(error.filename).relative_to(folder).as_posix()}:{error.lineno}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith(str(folder))]

@@ -29,7 +29,9 @@ from modelspec.errors import fail
 @click.option(
     "--timeout", type=click.IntRange(1, 30 * 86400), default=3600, show_default=True, help="Seconds for one action."
 )
-@click.option("--memory", metavar="SIZE", help="Memory for one action, for example 4GiB; no limit when left out.")
+@click.option(
+    "--memory", metavar="SIZE", help="Memory for each process of an action, such as 4GiB; no limit when left out."
+)
 @options.cache_option
 @options.format_option("human", "json")
 @options.color_option

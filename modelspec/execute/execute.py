@@ -1,6 +1,5 @@
 """Runs a plan: ready actions in worker processes, each result into the store, one event per step."""
 
-import signal
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -8,10 +7,11 @@ from pathlib import Path
 
 from modelspec import digest
 from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.execute.diagnose import diagnose
 from modelspec.execute.events import Cached, Event, Failed, Finished, Healing, Skipped, Started, Waiting, Warned
 from modelspec.execute.job_file import Result, read_result
 from modelspec.execute.pool import Done, Pool
-from modelspec.execute.scratch import collect, diagnose, keep_log, prepare
+from modelspec.execute.scratch import collect, keep_log, prepare
 from modelspec.match import Match, State, input_files, match_one
 from modelspec.plan import Action, Plan
 from modelspec.resolve import Resolved
@@ -35,7 +35,7 @@ class Settings:
     keep_going: bool = False
     timeout_s: float = 3600.0
     memory: int | None = None
-    """Bytes that one action may use."""
+    """Bytes that each process of an action may use."""
     fresh: Collection[str] = ()
 
 
@@ -205,11 +205,7 @@ class _Run:
             time.sleep(wait_s if self.waiting_since else 0)
             return
         self._end_overdue()
-        try:
-            done = self.pool.done(wait_s)
-        except (BrokenPipeError, ConnectionResetError):
-            done = [Done(id_, signal.SIGKILL, 0) for id_ in self.running]
-        for ended in done:
+        for ended in self.pool.done(wait_s):
             running = self.running.pop(ended.id)
             try:
                 said = read_result(running.scratch)

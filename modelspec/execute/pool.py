@@ -3,10 +3,10 @@
 import json
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,10 +32,19 @@ _FIXED = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
+_ENDING_S = 20.0
+"""How long the server may take to end what is below it."""
+_KILLING_S = 30.0
+"""How long it may take to answer that it killed a job; importing a large library, it hears nothing for a while."""
+_LOG_BYTES = 1 << 16
 
 
 def environment(home: Path) -> dict[str, str]:
-    """What workers see: an allow-list, one thread per library, one locale, no user."""
+    """What workers see: an allow-list, one thread per library, one locale, no user.
+
+    PYTHONPATH is on it because packages may lie nowhere else. Their versions are keyed like those of all others, and a
+    module there that no distribution owns is refused to user code.
+    """
     import site
 
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
@@ -47,9 +56,6 @@ def environment(home: Path) -> dict[str, str]:
     return {**kept, **fixed, **dict.fromkeys(_THREADS, "1")}
 
 
-_PATIENCE_S = 5.0
-
-
 @dataclass(frozen=True)
 class Done:
     """A job that ended."""
@@ -57,8 +63,12 @@ class Done:
     id: str
     status: int
     """As wait(2) has it."""
-    peak: int
-    """Bytes of memory that it held at most."""
+    peak: int = 0
+    """Bytes of memory that it, or one process that it waited for, held at most."""
+    oom: bool = False
+    """Whether the kernel ended a process of this machine meanwhile, because memory ran out."""
+    with_server: bool = False
+    """Whether it was the server that ended, and every job with it; the status is the server's."""
 
 
 @dataclass
@@ -70,32 +80,57 @@ class Pool:
     _channel: socket.socket | None = None
     _buffer: bytes = b""
     _loaded: set[str] = field(default_factory=set)
+    _jobs: dict[str, Path] = field(default_factory=dict)
+    _killed: dict[str, float] = field(default_factory=dict)
+    """When the server must have answered that the job has ended."""
 
     def run(self, id_: str, scratch: Path, modules: tuple[str, ...], memory: int | None = None) -> None:
         """Start the job in `scratch`; `modules` are loaded in the server first, once. `memory`: bytes it may use."""
+        if self._channel is None:
+            self._start()
         fresh = [module for module in modules if module not in self._loaded]
         self._loaded.update(fresh)
+        self._jobs[id_] = scratch
         self._send({"load": fresh, "run": id_, "job": str(scratch), "memory": memory})
 
     def kill(self, id_: str) -> None:
         """End one job; it is reported as done, killed."""
+        self._killed[id_] = time.monotonic() + _KILLING_S
         self._send({"kill": id_})
 
     def done(self, timeout_s: float) -> list[Done]:
-        """Jobs that ended, after `timeout_s` at most. A dead server is a BrokenPipeError."""
-        if self._channel is None or not select.select([self._channel], [], [], timeout_s)[0]:
+        """Jobs that ended, after `timeout_s` at most; all of them when the server died. The next gets a new one."""
+        if self._channel is None:
             return []
-        data = self._channel.recv(65536)
+        if not select.select([self._channel], [], [], timeout_s)[0]:
+            return self._lost() if any(time.monotonic() > end for end in self._killed.values()) else []
+        try:
+            data = self._channel.recv(65536)
+        except ConnectionResetError:
+            data = b""
         if not data:
-            raise BrokenPipeError("the worker server died")
+            return self._lost()
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        return [Done(message["done"], message["status"], message["peak"]) for message in map(json.loads, lines)]
+        ended = [Done(m["done"], m["status"], m["peak"], m["oom"]) for m in map(json.loads, lines)]
+        for done in ended:
+            self._jobs.pop(done.id, None)
+            self._killed.pop(done.id, None)
+        return ended
+
+    def _lost(self) -> list[Done]:
+        """The server died, or hangs and is ended: with it every job, whose log gets what the server's has."""
+        jobs = self._jobs
+        status = self._end_server()
+        said = (self.folder / "server.log").read_bytes()[-_LOG_BYTES:]
+        for scratch in jobs.values():
+            with suppress(OSError), (scratch / "log.txt").open("ab") as log:
+                log.write(said)
+        return [Done(id_, status, with_server=True) for id_ in jobs]
 
     def _send(self, message: dict[str, object]) -> None:
-        if self._channel is None:
-            self._start()
         assert self._channel is not None
-        self._channel.sendall(json.dumps(message).encode() + b"\n")
+        with suppress(BrokenPipeError, ConnectionResetError):  # a dead server is heard of in `done`
+            self._channel.sendall(json.dumps(message).encode() + b"\n")
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -124,15 +159,20 @@ class Pool:
 
     def close(self) -> None:
         """End the server, its workers and what they started."""
+        self._end_server()
+
+    def _end_server(self) -> int:
+        """The same; returns the server's status, as wait(2) has it."""
+        code = 0
         if self._channel is not None:
             self._channel.close()
-            self._channel = None
         if self._server is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._server.pid, signal.SIGTERM)  # only the server itself finds all that is below it
+            self._server.terminate()  # only the server itself finds all that is below it
             try:
-                self._server.wait(_PATIENCE_S)
+                code = self._server.wait(_ENDING_S)
             except subprocess.TimeoutExpired:
-                os.killpg(self._server.pid, signal.SIGKILL)
-                self._server.wait()
-            self._server = None
+                self._server.kill()
+                code = self._server.wait(_ENDING_S)
+        self._server, self._channel, self._buffer = None, None, b""
+        self._loaded, self._jobs, self._killed = set(), {}, {}
+        return -code if code < 0 else code << 8

@@ -1,4 +1,4 @@
-"""The processes below the worker server: what an action started ends with it, however it tried to get away."""
+"""The processes below one that adopts orphans: what an action started ends with it, however it tried to get away."""
 
 import os
 import signal
@@ -9,43 +9,35 @@ from pathlib import Path
 
 _PARENT_FIELD = 1
 """Place of the parent's id in /proc/<pid>/stat, counted from behind the name in parentheses (proc(5))."""
-_DEADLINE_S = 5.0
+_DEADLINE_S = 10.0
+_POLL_S = 0.001
 
 
-def below(root: int) -> list[int]:
-    """Every process that descends from `root`, parents before their children."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError, ValueError):
-            fields = (path / "stat").read_text().rpartition(")")[2].split()
-            children.setdefault(int(fields[_PARENT_FIELD]), []).append(int(path.name))
-    found = [root]
-    for pid in found:
-        found += children.get(pid, [])
-    return found[1:]
+def children() -> set[int]:
+    """The children of this process, dead ones that nobody has waited for among them.
+
+    /proc/<pid>/task/<tid>/children would be cheaper, but not every kernel has it.
+    """
+    own, found = os.getpid(), set()
+    for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - there may be thousands
+        with suppress(OSError):
+            fields = Path("/proc", name, "stat").read_text(errors="replace").rpartition(")")[2].split()
+            if int(fields[_PARENT_FIELD]) == own:
+                found.add(int(name))
+    return found
 
 
-def kill_tree(root: int) -> None:
-    """End a process and all below it."""
-    for pid in (root, *below(root)):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def end_children(spared: Collection[int] = ()) -> None:
+    """End every child of this process that is not spared, and all that those started.
 
-
-def end_orphans(workers: Collection[int]) -> None:
-    """End what finished actions left behind: children of this process that are no `workers`, and all below them.
-
-    Orphans come to the server because it is their subreaper (see `platform_linux.adopt_orphans`).
+    What a dying child leaves behind becomes a child of this process, which must adopt orphans
+    (`platform_linux.adopt_orphans`): one generation after the other comes up and is ended.
     """
     end = time.monotonic() + _DEADLINE_S
-    while time.monotonic() < end:
-        kept = {pid for worker in workers for pid in (worker, *below(worker))}
-        orphans = [pid for pid in below(os.getpid()) if pid not in kept]
-        if not orphans:
-            return
-        for pid in orphans:
-            with suppress(ProcessLookupError):
+    while (found := children().difference(spared)) and time.monotonic() < end:
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):  # a program with other rights cannot be ended
                 os.kill(pid, signal.SIGKILL)
-        for pid in orphans:
-            with suppress(ChildProcessError):  # not our own child yet: its parent has to go first
-                os.waitpid(pid, 0)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(_POLL_S)

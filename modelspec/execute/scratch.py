@@ -1,8 +1,5 @@
 """The private folder of one action: filled with verified copies of its declared inputs, emptied into the store."""
 
-import os
-import shutil
-import signal
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,11 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from modelspec import digest
-from modelspec.errors import Diagnostic, fail
+from modelspec.errors import fail
 from modelspec.execute.job_file import Result, write_job
-from modelspec.execute.pool import Done
 from modelspec.match import Match
-from modelspec.options import bytes_shown
 from modelspec.plan import Given
 from modelspec.resolve import SourceFile
 from modelspec.store.files import cache_errors, copy_file, remove_tree, seal
@@ -77,36 +72,11 @@ _KEPT = ("code", "message", "help", "why", "path")
 """What is kept of a warning: its place in model.yaml is found anew."""
 
 
-_NO_SPACE = 64 << 10
-"""Bytes below which a disk counts as full."""
-
-
-def diagnose(said: Result | None, scratch: Path, done: Done, limit: int | None) -> tuple[Diagnostic, ...]:
-    """Why a worker failed: a full disk, its own words, or what its wait status tells. `limit`: its memory in bytes."""
-    # The folder may be gone, removed by the code of the user: the one above is on the same disk.
-    if shutil.disk_usage(scratch.parent).free < _NO_SPACE:
-        # Libraries have many words for it, and a worker may be unable to write even those.
-        return (Diagnostic("MS403", "no space left for what a worker writes", help="free some space"),)
-    peak = f"it held {bytes_shown(done.peak)} at most"
-    if said and any(problem.code == "MS406" for problem in said.diagnostics):
-        limited = f"; --memory allows {bytes_shown(limit)}" if limit else ""
-        fix = "raise --memory, or use smaller data" if limit else "use a machine with more, or smaller data"
-        return tuple(p.at(message=f"{p.message}; {peak}{limited}", help=fix) for p in said.diagnostics)
-    if said and said.diagnostics:
-        return said.diagnostics
-    if os.WIFSIGNALED(done.status):
-        number = os.WTERMSIG(done.status)
-        fix = "see its log" + ("; signal 9 often means that memory ran out" if number == signal.SIGKILL else "")
-        return (Diagnostic("MS405", f"the worker was ended by signal {number}; {peak}", help=fix),)
-    status = os.WEXITSTATUS(done.status)
-    return (Diagnostic("MS405", f"the worker ended with {status} before it could say why", help="see its log"),)
-
-
 def keep_log(match: Match, scratch: Path, store: Store) -> str:
-    """Move the action's log to where it outlives the folder; returns its path."""
+    """Move the action's log to where it outlives the folder; returns its path, or "" when there is none."""
     target = store.log(match.key)
     with suppress(OSError):  # a log that is lost fails no build
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         (scratch / "log.txt").replace(target)
     remove_tree(scratch)
-    return str(target)
+    return str(target) if target.is_file() else ""

@@ -1,6 +1,7 @@
 """Notes what user code imports, so that a distribution whose version is not keyed fails the action."""
 
 import builtins
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -64,12 +65,26 @@ def _check(imported: Mapping[str, str], code: Path, declared: frozenset[str]) ->
                 why="its version could change the result without changing the key",
                 help=f"add to source: requires: [{name}]",
             )
+        if not distributions and _is_loose(module):
+            raise fail(
+                "MS518",
+                f"{file} imports {module!r} from PYTHONPATH, where no distribution owns it",
+                why="its content could change the result without changing the key",
+                help="move it into the folder of the project, and name it in source: code",
+            )
 
 
 def _is_third_party(name: str, code: Path) -> bool:
     if name in sys.stdlib_module_names or name == "modelspec":
         return False
     return not ((code / f"{name}.py").exists() or (code / name).is_dir())
+
+
+def _is_loose(name: str) -> bool:
+    """Whether the module comes from PYTHONPATH: what an editable installation adds to the path is not meant."""
+    place = getattr(sys.modules.get(name), "__file__", None)
+    folders = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return place is not None and any(Path(place).is_relative_to(folder) for folder in folders)
 
 
 def _dependencies(declared: frozenset[str]) -> set[str]:

@@ -3,32 +3,33 @@
 import errno
 import os
 import random
+import resource
 import sys
 import time
 import traceback
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from modelspec.errors import Diagnostic, ModelspecError
 from modelspec.execute.job_file import read_job, write_result
+from modelspec.execute.memory import limited, ran_out
 from modelspec.execute.user_imports import watched
 from modelspec.platform_linux import leave_network
 
 
-def run_job(root: Path) -> None:
+def run_job(root: Path, memory: int | None) -> NoReturn:
     """Run the job in the folder `root` and end this process: with 0 when it succeeded, else with 1."""
-    status = 1
+    status, out = 1, sys.stdout
     try:
         _enter(root)
-        status = 0 if _run(root) else 1
+        status = 0 if _run(root, memory) else 1
+        out.flush()  # the user's code may have closed it, or put anything in its place
     finally:
         # Not sys.exit: this is a fork, and the server's exit handlers are not ours to run. Those of ONNX Runtime wait
-        # for a thread that was not forked, for ever: so not even a log that cannot be written may lead there.
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        finally:
-            os._exit(status)
+        # for a thread that was not forked, for ever.
+        os._exit(status)
 
 
 def _enter(root: Path) -> None:
@@ -43,12 +44,13 @@ def _enter(root: Path) -> None:
     for folder in ("home", "tmp"):
         (root / folder).mkdir()
     os.environ |= {"HOME": str(root / "home"), "TMPDIR": str(root / "tmp")}
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the log has where it crashed; a dump holds weights and samples
     random.seed(0)
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed(0)
 
 
-def _run(root: Path) -> bool:
+def _run(root: Path, memory: int | None) -> bool:
     began = time.monotonic()
     networked = ""
 
@@ -58,42 +60,36 @@ def _run(root: Path) -> bool:
     try:
         stage, job, distributions = read_job(root)
         networked = "" if stage.network else leave_network()
-        with watched(root / "in" / "code", distributions):
+        with limited(memory), watched(root / "in" / "code", distributions):
             stage.run(job)
     except ModelspecError as error:
         if error.__cause__ is not None:
             # The message has a line of it; the log, which it may refer to, has all.
-            traceback.print_exception(error.__cause__)
-        say([_OUT_OF_MEMORY] if _is_out_of_memory(error) else error.diagnostics)
+            _log(error.__cause__)
+        say([_out_of_memory(error.diagnostics[0])] if ran_out(error) else error.diagnostics)
         return False
-    except Exception as error:  # noqa: BLE001 - the one broad except: whatever a library raises, the stage has failed
-        traceback.print_exc()
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the one broad except: whatever a library raises, the stage has failed
+        _log(error)
         say([_unexpected(error)])
         return False
     say(job.warnings)
     return True
 
 
-_OUT_OF_MEMORY = Diagnostic("MS406", "the worker ran out of memory", help="use a machine with more, or smaller data")
-
-_MEMORY_WORDS = ("std::bad_alloc", "can't allocate memory", "Cannot allocate memory", "Unable to allocate")
-"""What C++ libraries say of it, torch, the kernel and numpy."""
-
-
-def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or one that it comes from, says that memory ran out; libraries have no common type for it."""
-    while error is not None:
-        if isinstance(error, MemoryError) or any(words in str(error) for words in _MEMORY_WORDS):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+def _log(error: BaseException) -> None:
+    """Write the traceback where standard error goes, whatever the user's code has made of sys.stderr."""
+    os.write(2, "".join(traceback.format_exception(error)).encode(errors="replace"))
 
 
-def _unexpected(error: Exception) -> Diagnostic:
-    if _is_out_of_memory(error):
-        return _OUT_OF_MEMORY
+def _out_of_memory(problem: Diagnostic) -> Diagnostic:
+    detail = problem.message.removesuffix(": no message")
+    return replace(problem, code="MS406", message=f"the worker ran out of memory: {detail}", help="")
+
+
+def _unexpected(error: BaseException) -> Diagnostic:
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return Diagnostic("MS403", "no space left for what the worker writes", help="free some space")
     first = str(error).strip().splitlines()[:1]
     message = f"{type(error).__name__}: {first[0] if first else 'no message'}"
-    return Diagnostic("MS501", message, help="see the log; if model and data are sound, report it")
+    problem = Diagnostic("MS501", message, help="see the log; if model and data are sound, report it")
+    return _out_of_memory(problem) if ran_out(error) else problem

@@ -1,6 +1,7 @@
 """Measures latency, throughput and memory of the built model on this machine, in a process of its own."""
 
 import json
+import os
 import sys
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ class Benchmark(Stage):
 
     name: ClassVar[str] = "benchmark"
     summary: ClassVar[str] = "measure latency, throughput and memory on this machine"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     after: ClassVar[tuple[str, ...]] = ("evaluate",)
     takes: ClassVar[tuple[str, ...]] = ("artifact", "samples", "signature")
     gives: ClassVar[tuple[str, ...]] = ("metrics",)
@@ -57,6 +58,9 @@ class Benchmark(Stage):
                 "MS520", f"the benchmark took more than {DEADLINE_S:.0f} s", help="use a smaller batch"
             ) from error
         sys.stderr.write(done.stderr)
+        if done.returncode < 0:
+            # What ended the child ends this process too: whoever watches it can tell a crash from a lack of memory.
+            os.kill(os.getpid(), -done.returncode)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise fail("MS521", f"the benchmark failed: {reason}", help="see its log")

@@ -1,6 +1,5 @@
 """Runs one check at a time in a worker process: what lies in a published folder is never opened in this one."""
 
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.execute.diagnose import diagnose
 from modelspec.execute.job_file import read_result, write_job
 from modelspec.execute.pool import Done, Pool
-from modelspec.execute.scratch import diagnose
 from modelspec.plan import Action
 from modelspec.stage import Stage
 from modelspec.store.files import copy_file
@@ -51,14 +50,11 @@ class Workers:
 
     def _wait(self, id_: str, label: str) -> Done:
         end = time.monotonic() + self.timeout_s
-        try:
-            while time.monotonic() < end:
-                for done in self.pool.done(min(_POLL_S, self.timeout_s)):
-                    return done
-            self.pool.kill(id_)
-            self.pool.done(_KILL_S)
-        except (BrokenPipeError, ConnectionResetError):
-            return Done(id_, signal.SIGKILL, 0)
+        while time.monotonic() < end:
+            for done in self.pool.done(min(_POLL_S, self.timeout_s)):
+                return done
+        self.pool.kill(id_)
+        self.pool.done(_KILL_S)
         problem = Diagnostic("MS520", f"{label} ran for more than {self.timeout_s:g} s", help="raise --timeout")
         raise ModelspecError((problem,))
 

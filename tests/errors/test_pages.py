@@ -28,7 +28,7 @@ ELSEWHERE = {
     "MS407": "tests/errors/test_pages.py::test_another_build_that_never_ends_is_not_waited_for",
     "MS451": "tests/build/test_cache.py::test_a_full_cache_is_done_without",
     "MS452": "tests/build/test_lock.py::test_a_folder_that_cannot_be_written_to_is_a_warning",
-    "MS453": "tests/execute/test_workers.py::test_a_kernel_that_keeps_the_network_is_said_once",
+    "MS453": "tests/execute/test_isolation.py::test_a_kernel_that_keeps_the_network_is_said_once",
     "MS501": "tests/errors/test_pages.py::test_a_surprise_in_a_stage_is_a_clean_failure",
     "MS511": "tests/errors/test_pages.py::test_a_refusal_of_the_quantizer_is_told",
     "MS515": "tests/stages/test_compile.py::test_an_artifact_that_answers_otherwise_is_refused",
@@ -60,6 +60,7 @@ def write_files(folder: Path) -> None:
     (small,) = graphs.weights((2, 2))
     tiny = helper.make_node("MatMul", ["image", "w"], ["logits"], name="head")
     put(folder, "tiny", [tiny], {"w": small}, {"image": ("batch", 2)}, {"logits": ("batch", 2)})
+    write_third(folder, w)
     for name, made in (("conv", graphs.conv), ("transformer", graphs.attention)):
         shutil.copy(made(folder / "parts" / name) / "model.onnx", folder / f"{name}.onnx")
     (folder / "empty.onnx").touch()
@@ -69,6 +70,16 @@ def write_files(folder: Path) -> None:
     write_odd_models(folder)
     write_data(folder)
     write_estimators(folder)
+
+
+def write_third(folder: Path, w: graphs.Array) -> None:
+    """A model that needs three samples in a batch: it adds what it says of the third to each."""
+    nodes = [
+        helper.make_node("Gather", ["image", "two"], ["third"], name="third"),
+        helper.make_node("Add", ["image", "third"], ["sum"], name="sum"),
+        helper.make_node("MatMul", ["sum", "w"], ["logits"], name="head"),
+    ]
+    put(folder, "third", nodes, {"w": w, "two": np.array([2])}, {"image": ("batch", 64)}, {"logits": ("batch", 10)})
 
 
 def put(folder: Path, name: str, nodes: list[onnx.NodeProto], weights: dict[str, graphs.Array],

@@ -49,6 +49,17 @@ def test_an_undeclared_distribution_is_refused_with_the_line_to_add(tmp_path: Pa
     assert problem.help == "add to source: requires: [jinja2]"
 
 
+def test_a_loose_module_on_the_python_path_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing keys what it holds."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "helper.py").write_text("x = 1")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    (tmp_path / "code").mkdir()
+    with pytest.raises(ModelspecError, match=r"MS518 model\.py imports 'helper' from PYTHONPATH"):
+        run(tmp_path / "code", {"numpy"}, model="import helper")
+
+
 def test_imports_of_libraries_themselves_are_their_own_business(tmp_path: Path) -> None:
     sys.modules.pop("sklearn.datasets", None)
     run(tmp_path, {"scikit-learn"}, model="import sklearn.datasets")
