@@ -50,7 +50,9 @@ class explained:  # noqa: N801 - reads as a sentence: `with explained(folder):`
         text = str(error).strip().splitlines()[:1]
         fix = "see the log for the whole traceback"
         if isinstance(error, ModuleNotFoundError):
-            fix = "a file of yours: add it to source: code; a distribution: install it and add it to source: requires"
+            top = (error.name or "").partition(".")[0]
+            own = f'a file or folder of yours: source: code: ["*.py", "{top}/**/*.py"]'
+            fix = f"{own}; a distribution: install it and add it to source: requires"
         if _wanted_network(error):
             fix = "actions have no network: put the file into the project, and name it in the spec"
         message = f"{place}: {type(error).__name__}: {text[0] if text else 'no message'}"

@@ -23,7 +23,7 @@ class Pytorch(Framework):
     """A source that is a PyTorch module."""
 
     name: ClassVar[str] = "pytorch"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     packages: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "numpy", "safetensors")
     imports: ClassVar[tuple[str, ...]] = ("numpy", "torch", "onnx", "onnxruntime")
     exporters: ClassVar[tuple[str, ...]] = ("dynamo", "torchscript")
@@ -88,9 +88,9 @@ class Pytorch(Framework):
 
         arguments = [torch.from_numpy(inputs[name].copy()) for name in signature.inputs]
         with torch.no_grad():
-            tensors = exporters.flatten(_forward(model, arguments))
-        names = exporters.output_names(signature, len(tensors))
-        return {name: tensor.detach().cpu().numpy() for name, tensor in zip(names, tensors, strict=True)}
+            found = exporters.flatten(exporters.forward(model, arguments))
+        names = exporters.output_names(signature, found)
+        return {name: tensor.detach().cpu().numpy() for name, (_, tensor) in zip(names, found, strict=True)}
 
     def export(
         self,
@@ -127,18 +127,6 @@ def _called(build: Any, params: Mapping[str, Any], entrypoint: str) -> Any:
             "MS504", f"{entrypoint} does not take these params: {error}", help="correct source.params", path=("params",)
         ) from error
     return build(**params)
-
-
-def _forward(module: Any, arguments: list[Any]) -> Any:
-    """Run the module; an input it cannot take is told as such."""
-    try:
-        return module(*arguments)
-    except (RuntimeError, TypeError, IndexError, ValueError) as error:
-        shapes = ", ".join(f"{str(a.dtype).removeprefix('torch.')} {list(a.shape)}" for a in arguments)
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise fail(
-            "MS507", f"the module refuses inputs of {shapes}: {first}", help="correct the signature", path=("inputs",)
-        ) from error
 
 
 def _fill(module: Any, weights: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 from modelspec.errors import ModelspecError, fail
 from modelspec.framework import ExportOptions, Framework
 from modelspec.options import Options
-from modelspec.signature import Signature
+from modelspec.signature import Signature, TensorSpec
 from modelspec.stage import Determinism, Job, Request, Stage
 
 if TYPE_CHECKING:
@@ -79,8 +79,12 @@ class Convert(Stage):
         proto = onnx_model.read(target)
         _check(target)
         found = _opened(target, framework).run(inputs)
-        self._require_parity(compare(expected, found, self.parity.rtol, self.parity.atol))
-        signature = _completed(signature, onnx_model.signature_of(proto), expected)
+        comparison = compare(expected, found, self.parity.rtol, self.parity.atol)
+        if not comparison.ok:
+            again = framework.run(source, signature, inputs)
+            _require_steady(compare(expected, again, self.parity.rtol, self.parity.atol))
+        self._require_parity(comparison)
+        signature = _completed(signature, onnx_model.signature_of(proto), inputs, expected)
         text = json.dumps(signature.as_lists(), indent=2) + "\n"
         (job.output("signature") / "signature.json").write_text(text)
         npz.write(job.output("samples") / "inputs.npz", inputs)
@@ -107,6 +111,16 @@ class Convert(Stage):
             "parity": {"passed": True, "rtol": self.parity.rtol, "atol": self.parity.atol},
         }
         (job.output("metrics") / "convert.json").write_text(json.dumps(value, indent=2) + "\n")
+
+
+def _require_steady(comparison: "Comparison") -> None:
+    if not comparison.ok:
+        raise fail(
+            "MS503",
+            "the source itself gives another answer to the same input",
+            why="something in it is random even in evaluation mode",
+            help="find it; for example, give functional.dropout training=self.training",
+        )
 
 
 def _dataset(request: Request) -> str | None:
@@ -176,13 +190,38 @@ def _check(model: Path) -> None:
         raise fail("MS505", f"the converted model is not valid ONNX: {lines[0] if lines else error}") from error
 
 
-def _completed(declared: Signature, found: Signature, outputs: "Arrays") -> Signature:
+def _completed(declared: Signature, found: Signature, inputs: "Arrays", outputs: "Arrays") -> Signature:
     """Names, ranges and axes as declared, what is left from the ONNX file, ranks of outputs from what came out."""
+    sizes = {
+        axis: size
+        for name, tensor in declared.inputs.items()
+        for axis, size in zip(tensor.shape, inputs[name].shape, strict=True)
+    }
     named = {}
     for name, tensor in found.outputs.items():
-        tensor = declared.outputs.get(name, tensor)
-        if name in outputs and len(tensor.shape) != outputs[name].ndim:
+        if said := declared.outputs.get(name):
+            _require_agreement(name, said, tensor.dtype, outputs[name].shape, sizes)
+            tensor = said
+        elif len(tensor.shape) != outputs[name].ndim:
             axes = tuple(f"{name}_{index}" for index in range(outputs[name].ndim))
             tensor = tensor.model_copy(update={"shape": axes})
         named[name] = tensor
     return Signature(inputs=declared.inputs or found.inputs, outputs=named)
+
+
+def _require_agreement(
+    name: str, said: TensorSpec, dtype: str, shape: tuple[int, ...], sizes: Mapping[int | str, int]
+) -> None:
+    """What the signature says of an output must be true of what came out. Raises MS507."""
+    fits = len(said.shape) == len(shape) and all(
+        (axis if isinstance(axis, int) else sizes.get(axis, size)) == size
+        for axis, size in zip(said.shape, shape, strict=True)
+    )
+    if not fits or said.dtype != dtype:
+        raise fail(
+            "MS507",
+            f"the output {name!r} is {dtype} {list(shape)} for the inputs tried, and the signature says "
+            f"{said.dtype} [{', '.join(map(str, said.shape))}]",
+            help="correct the signature, or leave its outputs out",
+            path=("outputs", name),
+        )
