@@ -35,7 +35,7 @@ class Evaluate(Stage):
 
     name: ClassVar[str] = "evaluate"
     summary: ClassVar[str] = "measure the built model and the source on the same data, for the gates"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     after: ClassVar[tuple[str, ...]] = ("golden",)
     takes: ClassVar[tuple[str, ...]] = ("artifact", "signature")
     gives: ClassVar[tuple[str, ...]] = ("metrics",)
@@ -128,6 +128,7 @@ class Evaluate(Stage):
         value = {
             "task": task,
             "samples": len(found[judged]),
+            "batch": BATCH,
             "metrics": {_short(n): _value(n, code, labels, found, source, judged) for n in self.measured()},
             "source": {_short(n): _value(n, code, labels, source, source, judged) for n in self.measured()},
         }
