@@ -68,7 +68,7 @@ def _static(model: "ModelProto", method: Static, graph: Survey, excluded: list[s
     quantize_static(
         _prepared(model, target.parent.parent / "prepared"),
         target,
-        _Reader(_calibration_inputs(job)),
+        _Reader(*_calibration_inputs(job)),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=["MatMul", "Gemm"] if graph.is_transformer else None,
         per_channel=method.per_channel,
@@ -80,24 +80,25 @@ def _static(model: "ModelProto", method: Static, graph: Survey, excluded: list[s
     )
 
 
-def _calibration_inputs(job: Job) -> "dict[str, NDArray[Any]]":
+def _calibration_inputs(job: Job) -> "tuple[dict[str, NDArray[Any]], int]":
+    """The inputs, and how many samples of them to give at once."""
     import json
 
-    from modelspec.feed import read_inputs
+    from modelspec.feed import batch_size, read_inputs
 
     signature = Signature.from_lists(json.loads((job.input("signature") / "signature.json").read_text()))
     inputs, _ = read_inputs(job.input("data"), signature)
-    return inputs
+    return inputs, batch_size(signature, CALIBRATION_BATCH)
 
 
 class _Reader:
     """Batches of equal size, in the order of the data set; the library asks for one after the other."""
 
-    def __init__(self, inputs: "dict[str, NDArray[Any]]") -> None:
+    def __init__(self, inputs: "dict[str, NDArray[Any]]", size: int) -> None:
         from modelspec.feed import batches, rows
 
         count = rows(inputs)
-        size = min(CALIBRATION_BATCH, count)
+        size = min(size, count)
         # Histograms need batches of one shape: what does not fill one is left out.
         whole = {name: array[: count - count % size] for name, array in inputs.items()}
         self._all = list(batches(whole, size))

@@ -184,6 +184,7 @@ def test_the_artifact_and_the_source_are_measured_alike(run_stage: Any, tmp_path
     assert found == {
         "task": "classification",
         "samples": 70,
+        "batch": 64,
         "metrics": {"accuracy": 1.0, "agreement": 1.0, "cost": 0.0},
         "source": {"accuracy": 1.0, "agreement": 1.0, "cost": 0.0},
     }
