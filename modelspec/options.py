@@ -21,7 +21,9 @@ class Options(BaseModel):
     )
 
     paths: ClassVar[tuple[str, ...]] = ()
-    """Fields that name a file or folder of the project. Its digest is keyed as an input of that name, not the path."""
+    """Fields that name a file of the project. Its digest is keyed as an input of that name, not the path."""
+    folders: ClassVar[tuple[str, ...]] = ()
+    """Those of them that may name a folder."""
 
     def entrypoints(self) -> tuple[str, ...]:
         """The user code these options call, each as `file.py:callable`."""

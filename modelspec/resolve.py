@@ -103,6 +103,8 @@ def _tree(root: Path, name: str, path: Path_, stats: StatCache) -> list[SourceFi
         inside = digest.files_under(top) if top.is_dir() else [""]
     except OSError as error:
         raise _unreadable(name, error, path) from error
+    if not inside:
+        raise fail("MS317", f"{name!r} is an empty folder", help="put the files into it", path=path)
     return [_one(root, top / rest, f"{top.name}/{rest}".rstrip("/"), path, stats) for rest in inside]
 
 
@@ -116,7 +118,7 @@ def _one(root: Path, origin: Path, name: str, path: Path_, stats: StatCache) -> 
         )
     try:
         if not stat.S_ISREG(origin.stat().st_mode):
-            raise fail("MS210", f"{name!r} is not a regular file", path=path)
+            raise fail("MS210", f"{name!r} is not a regular file", help="name a regular file", path=path)
         sha256, size = stats.of_file(origin)
     except OSError as error:
         raise _unreadable(name, error, path) from error

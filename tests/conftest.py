@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import pytest
 
 from modelspec.stage import Job, Stage
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # So it is for what a shell starts in the background; the tests of interruption need it as it is in a terminal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RunStage = Callable[..., Job]
 
@@ -39,6 +44,7 @@ def project(tmp_path: Path) -> Path:
     for name in ("model.onnx", "model.skops", "weights.safetensors", "test.npz", "train.npz", "calibration.npz",
                  "test.csv", "test.jsonl", "model.py", "metrics.py", "data.py"):  # fmt: skip
         (folder / name).write_bytes(b"")
+    (folder / "sub").mkdir()
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "model.onnx").write_bytes(b"")
     (folder / "outside").symlink_to(tmp_path / "outside")

@@ -26,7 +26,9 @@ from modelspec.errors import fail
 )
 @click.option("-j", "--jobs", type=click.IntRange(1, 256), help="Actions at once; the number of cores when left out.")
 @click.option("--keep-going", is_flag=True, help="After a failure, go on with what does not depend on it.")
-@click.option("--timeout", type=click.FloatRange(1), default=3600.0, show_default=True, help="Seconds for one action.")
+@click.option(
+    "--timeout", type=click.IntRange(1, 30 * 86400), default=3600, show_default=True, help="Seconds for one action."
+)
 @click.option("--memory", metavar="SIZE", help="Memory for one action, for example 4GiB; no limit when left out.")
 @options.cache_option
 @options.format_option("human", "json")
@@ -48,7 +50,7 @@ def command(
     update: str | None,
     jobs: int | None,
     keep_going: bool,
-    timeout: float,
+    timeout: int,
     memory: str | None,
     cache_dir: Path | None,
     format_: str,

@@ -16,8 +16,11 @@ def command(code: str | None) -> None:
             click.echo(f"{name}  exit {int(status)}  {title}")
         return
     from modelspec.report.pages import read
+    from modelspec.spec.words import closest
 
     known = code.upper().replace("[", "").replace("]", "")
     if known not in CODES:
-        raise fail("MS325", f"no error has the code {code!r}", help="modelspec explain, without a code, lists all")
+        near = closest(known, CODES)
+        fix = f"did you mean {near!r}?" if near else "modelspec explain, without a code, lists all"
+        raise fail("MS325", f"no error has the code {code!r}", help=fix)
     click.echo(read(known).as_text(shutil.get_terminal_size().columns))

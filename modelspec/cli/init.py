@@ -26,7 +26,7 @@ def command(folder: Path, model: Path | None, framework: str | None, force: bool
     if model is not None and framework not in {None, "onnx"}:
         raise fail("MS325", "--from reads an ONNX model, and --framework says otherwise", help="leave --framework out")
     target = folder / "model.yaml"
-    if target.exists() and not force:
+    if (target.exists() or target.is_symlink()) and not force:
         raise fail("MS325", f"{str(target)!r} exists", help="use --force to replace it")
     text = starter.from_onnx(model, folder) if model else starter.example(framework or "onnx")
     try:

@@ -69,7 +69,7 @@ def _check_end(file: BinaryIO, name: str) -> tuple[int, int]:
         if signature != b"PK\6\6" or any(short not in (long, most) for short, long, most in wide):
             raise _unsafe(name, "has two end records that differ")
     if disk or first or here != count or start + length != end:
-        raise _unsafe(name, "does not start with its first byte, or is one part of several")
+        raise _unsafe(name, "has bytes before its first member, or is one part of several")
     if count > MAX_MEMBERS or length < count * 46:
         raise _unsafe(name, f"counts {count} members")
     return start, count

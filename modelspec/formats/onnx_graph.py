@@ -29,7 +29,7 @@ def check(model: "ModelProto", parts: Parts) -> None:
     _check_order(model.graph, set())
     for function in model.functions:
         known = set(function.input)
-        _check_nodes(function.node, known)
+        _check_nodes(function.node, known, set(known))
         _require_made(function.output, known, f"the function {shown(function.name)}")
 
 
@@ -57,7 +57,9 @@ def _check_names(model: "ModelProto", parts: Parts) -> None:
         ):
             if "" in found:
                 raise _malformed(f"an {kind} without a name")
-            if twice := _twice(found):
+            # A branch may give one value twice; the model's outputs are told apart by their names.
+            inner = kind == "output" and graph is not parts.graphs[0]
+            if not inner and (twice := _twice(found)):
                 raise _malformed(f"two of its {kind}s have the name {shown(twice)}")
     # Exporters repeat an import; what counts is that they say one thing.
     versions = {(_domain(entry.domain), entry.version) for entry in model.opset_import}
@@ -73,7 +75,14 @@ def _names(model: "ModelProto", parts: Parts) -> Iterator[str]:
     for entry in model.opset_import:
         yield entry.domain
     for function in model.functions:
-        yield from (function.name, function.domain, function.overload, *function.input, *function.output)
+        yield from (
+            function.name,
+            function.domain,
+            function.overload,
+            *function.input,
+            *function.output,
+            *function.attribute,
+        )
     for graph in parts.graphs:
         yield graph.name
         for value in (*graph.input, *graph.output):
@@ -97,14 +106,13 @@ def _check_order(graph: "GraphProto", known: set[str]) -> None:
     own |= {sparse.values.name for sparse in graph.sparse_initializer}
     added = own - known
     known |= added
-    added |= _check_nodes(graph.node, known)
+    added |= _check_nodes(graph.node, known, own)
     _require_made((value.name for value in graph.output), known, "the graph")
     known -= added
 
 
-def _check_nodes(nodes: "Sequence[NodeProto]", known: set[str]) -> set[str]:
-    """Adds to `known` what the nodes make; returns what was not there before."""
-    made: set[str] = set()
+def _check_nodes(nodes: "Sequence[NodeProto]", known: set[str], made: set[str]) -> set[str]:
+    """Adds to `known` and to `made` (of this graph alone) what the nodes make; returns what was not known before."""
     added: set[str] = set()
     for node in nodes:
         for name in node.input:
@@ -115,7 +123,7 @@ def _check_nodes(nodes: "Sequence[NodeProto]", known: set[str]) -> set[str]:
                 _check_order(graph, known)
         for name in node.output:
             if name in made:
-                raise _malformed(f"two nodes make {shown(name)}")
+                raise _malformed(f"{shown(name)} is made twice")
             if name:
                 made.add(name)
             if name and name not in known:
@@ -204,7 +212,8 @@ def _check_operators(model: "ModelProto", parts: Parts) -> None:
             help="export the model with standard operators, or with these as functions of the model",
         )
     newest = onnx.defs.onnx_opset_version()
-    asked = max((entry.version for entry in model.opset_import if not _domain(entry.domain)), default=0)
+    imports = [*model.opset_import, *(entry for function in model.functions for entry in function.opset_import)]
+    asked = max((entry.version for entry in imports if not _domain(entry.domain)), default=0)
     if asked > newest:
         raise fail(
             "MS513",

@@ -4,6 +4,7 @@ The library's checker is not a validator: it passes external data that is too sh
 compared with what is there, in plain Python and before any of it is used; see the modules `onnx_*` beside this one.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ EXTERNAL_BYTES = 1_500_000_000
 """Above this the weights go to a second file: a protobuf may not reach 2 GiB."""
 
 MAX_BYTES = 2**31 - 1
+
+MAX_ELEMENTS = 2**36
+"""No machine holds an input or output of more."""
 
 PRODUCER = "modelspec"
 
@@ -151,7 +155,8 @@ def _tensor_spec(value: "ValueInfoProto", side: str) -> TensorSpec:
             help="models with sequences, maps, optionals or sparse tensors at their border cannot be built",
         )
     tensor = value.type.tensor_type
-    name = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    known = onnx.TensorProto.DataType.DESCRIPTOR.values_by_number.get(tensor.elem_type)
+    name = known.name.lower() if known else f"number {tensor.elem_type}"
     name = {"float": "float32", "double": "float64"}.get(name, name)
     if name not in _DTYPES:
         raise fail(
@@ -162,6 +167,13 @@ def _tensor_spec(value: "ValueInfoProto", side: str) -> TensorSpec:
     if not tensor.HasField("shape") and side == "input":
         written = f"signature: {{inputs: {{{value.name}: {{dtype: {name}, shape: [batch, ...]}}}}}}"
         raise fail("MS514", f"the {side} {value.name!r} has no rank", help=f"write its shape: {written}")
+    lengths = [dimension.dim_value for dimension in tensor.shape.dim if dimension.HasField("dim_value")]
+    if min(lengths, default=0) < 0 or math.prod(lengths) > MAX_ELEMENTS:
+        raise fail(
+            "MS507",
+            f"the {side} {value.name!r} has impossible dimensions: {lengths}",
+            help="export the model with a named dynamic axis in its place",
+        )
     shape: list[int | str] = []
     for index, dimension in enumerate(tensor.shape.dim):
         symbol = dimension.dim_param if dimension.HasField("dim_param") else ""

@@ -27,7 +27,6 @@ _SCORES = ("f_classif", "f_regression", "chi2", "r_regression")
 _SCORES_BY_INFORMATION = ("mutual_info_classif", "mutual_info_regression")
 
 _OBJECTS = (
-    "scipy.interpolate._bsplines.BSpline",
     "sklearn._loss.loss.HalfTweedieLoss",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.calibration._CalibratedClassifier",

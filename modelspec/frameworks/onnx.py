@@ -27,6 +27,7 @@ class Onnx(Framework):
     imports: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxruntime")
     infers_signature: ClassVar[bool] = True
     paths: ClassVar[tuple[str, ...]] = ("artifact",)
+    folders: ClassVar[tuple[str, ...]] = ("artifact",)
 
     framework: Literal["onnx"] = Field(description="The source is an ONNX model.", examples=["onnx"])
     artifact: ProjectPath = Field(

@@ -23,6 +23,7 @@ def findings(cache: Path) -> dict[str, Any]:
     ):
         parts += [_part(kind, name, part.packages) for name, part in found.items()]
     return {
+        "formatVersion": 1,
         "modelspec": toolchain.own_version(),
         "python": toolchain.version("python"),
         "machine": toolchain.facts(FACTS),

@@ -1,5 +1,6 @@
 """Events of a build as lines: plain ones as they come, or on a terminal one line per running action with its time."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -138,12 +139,17 @@ class LiveProgress(PlainProgress):
             super().line(text)
 
     def table(self) -> "Table":
-        """One row per running action."""
+        """One row per running action, and one line per row on the narrowest terminal."""
         from rich.table import Table
+        from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True, min_width=self.width + 2)
+        table.add_column(no_wrap=True, min_width=len("running 9999 s"))
+        table.add_column(no_wrap=True, overflow="ellipsis")
         for label, (since, reason) in self.running.items():
-            table.add_row(f"  {label}", f"running {time.monotonic() - since:.0f} s", reason)
+            # As Text: a reason may hold brackets, which are markup in a plain string.
+            table.add_row(Text(f"  {label}"), Text(f"running {time.monotonic() - since:.0f} s"), Text(reason))
         return table
 
 
@@ -171,8 +177,10 @@ def _size(record: Record) -> int:
 
 
 def relative(path: Path) -> str:
-    """A path as one would type it here."""
-    try:
-        return str(path.absolute().relative_to(Path.cwd()))
-    except ValueError:
-        return str(path)
+    """A path as one would type it here, in a shell."""
+    absolute, here = path.absolute(), Path.cwd()
+    name = str(absolute.relative_to(here) if absolute.is_relative_to(here) else path)
+    if name.isprintable():
+        return shlex.quote(name)
+    escaped = name.encode("unicode_escape").decode().replace("'", r"\'")
+    return f"$'{escaped}'"

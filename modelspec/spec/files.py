@@ -9,6 +9,7 @@ from modelspec.errors import Diagnostic
 from modelspec.options import Options
 from modelspec.spec.model import ModelSpec
 from modelspec.spec.positions import Place
+from modelspec.spec.words import closest
 
 
 def check(spec: ModelSpec, root: Path) -> Iterable[Diagnostic]:
@@ -19,14 +20,16 @@ def check(spec: ModelSpec, root: Path) -> Iterable[Diagnostic]:
             value = getattr(owner, field)
             names = () if value is None else (value,) if isinstance(value, str) else value
             for name in names:
-                yield from _problems("MS317", name, (*place, field), root, real)
+                folder = field in owner.folders
+                yield from _problems("MS317", name, (*place, field), root, real, folder=folder)
         for entrypoint in owner.entrypoints():
             name = entrypoint.rpartition(":")[0]
             yield from _problems("MS324", name, _written(owner, entrypoint, place), root, real)
     if "code" in spec.source.model_fields_set:
         for index, pattern in enumerate(spec.source.code):
             if not matching(root, pattern):
-                yield Diagnostic("MS317", f"no file matches {pattern!r}", help="check the pattern; it is relative to model.yaml",
+                fix = "check the pattern; it is relative to model.yaml" if "*" in pattern else _nearby(root / pattern)
+                yield Diagnostic("MS317", f"no file matches {pattern!r}", help=fix,
                                  path=("source", "code", index))  # fmt: skip
 
 
@@ -67,7 +70,9 @@ def _written(owner: Options, entrypoint: str, place: Place) -> Place:
     return place
 
 
-def _problems(code: str, name: str, place: Place, root: Path, real: str) -> Iterator[Diagnostic]:
+def _problems(
+    code: str, name: str, place: Place, root: Path, real: str, *, folder: bool = False
+) -> Iterator[Diagnostic]:
     target = root / name
     if not os.path.lexists(target):
         yield Diagnostic(code, f"{name!r} does not exist", help=_nearby(target), path=place)
@@ -80,17 +85,16 @@ def _problems(code: str, name: str, place: Place, root: Path, real: str) -> Iter
         yield Diagnostic(code, f"{name!r} is a link to a file that does not exist", help="repair the link", path=place)
     elif not os.path.isfile(where) and not os.path.isdir(where):  # noqa: PTH113, PTH112
         yield Diagnostic("MS210", f"{name!r} is not a regular file or a folder", help="name a regular file", path=place)
-    elif code == "MS324" and not os.path.isfile(where):  # noqa: PTH113
-        yield Diagnostic(code, f"{name!r} is a folder, not a Python file", help="name the file", path=place)
+    elif not folder and not os.path.isfile(where):  # noqa: PTH113
+        code, kind = ("MS324", "a Python file") if code == "MS324" else ("MS210", "a file")
+        yield Diagnostic(code, f"{name!r} is a folder, not {kind}", help="name the file", path=place)
 
 
 def _nearby(target: Path) -> str:
     """What might have been meant, among the files that are there."""
-    import difflib
-
     try:
-        names = sorted(os.listdir(target.parent))  # noqa: PTH208
+        names = sorted(os.listdir(target.parent))[:2000]  # noqa: PTH208 - a folder may hold a million samples
     except OSError:
         return "check the path; it is relative to the folder of model.yaml"
-    near = difflib.get_close_matches(target.name, names, n=1, cutoff=0.6)
-    return f"did you mean {near[0]!r}?" if near else "check the path; it is relative to the folder of model.yaml"
+    near = closest(target.name, names)
+    return f"did you mean {near!r}?" if near else "check the path; it is relative to the folder of model.yaml"

@@ -104,12 +104,13 @@ def _source(context: Context) -> Iterator[Diagnostic]:
             )
     exporter = getattr(context.spec.blocks.get("convert"), "exporter", None)
     if exporter is not None and exporter not in source.exporters:
+        near = closest(exporter, source.exporters)
         choice = f"write one of: {', '.join(source.exporters)}" if source.exporters else "remove it"
         yield context.problem(
             "MS319",
             f"{source.name} has no exporter {exporter!r}",
             ("convert", "exporter"),
-            help=choice,
+            help=f"did you mean {near!r}?" if near else choice,
         )
 
 

@@ -13,6 +13,7 @@ from modelspec.options import Options
 from modelspec.spec.phrases import called, example_of, kind_of
 from modelspec.spec.positions import Place, Positions
 from modelspec.spec.trace import Traced, field_of, keys_of, literals, members, tag_field, trace
+from modelspec.spec.union import own_keys
 from modelspec.spec.words import closest, foreign
 from modelspec.spec.yaml import MAX_PROBLEMS, Document
 
@@ -200,10 +201,10 @@ class _Writer:
         if "path" in value:
             return self.type((*place, "path"), "'path'", "a string", value["path"])
         example = f"data.{suffixes[0].lstrip('.')}" if suffixes else "data.npz"
-        near = closest("path", value)
-        if near:
-            return Diagnostic("MS201", f"unknown key {near!r}", help="did you mean 'path'?", label="the key 'path' is missing",
-                              span=self.positions.key((*place, near)), path=(*place, near))  # fmt: skip
+        for key in ("path", *(key for _, kind in members(annotation) if not kind.suffixes for key in own_keys(kind))):
+            if near := closest(key, value):
+                return Diagnostic("MS201", f"unknown key {near!r}", help=f"did you mean {key!r}?", label=f"the key {key!r} is missing",
+                                  span=self.positions.key((*place, near)), path=(*place, near))  # fmt: skip
         return Diagnostic("MS202", f"missing key 'path' in {called(place)}", help=f"add path: {example}, or loader: \"data.py:load\"",
                           span=self.positions.key(place), path=place)  # fmt: skip
 

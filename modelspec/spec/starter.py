@@ -62,6 +62,8 @@ def example(framework: str) -> str:
 
 def from_onnx(model: Path, folder: Path) -> str:
     """A spec for an ONNX file, with its inputs and outputs written out. Raises MS401, MS325 or what reading it raises."""
+    if not model.is_file():
+        raise fail("MS325", f"--from: {str(model)!r} is not a file", help="name an ONNX file")
     absent = toolchain.missing(["onnx"])
     if absent:
         raise fail(
@@ -69,19 +71,21 @@ def from_onnx(model: Path, folder: Path) -> str:
             "reading an ONNX model needs onnx, which is not installed",
             help="pip install 'modelspec-build[onnx]'",
         )
-    if not model.is_file():
-        raise fail("MS325", f"--from: {str(model)!r} is not a file", help="name an ONNX file")
     artifact = os.path.relpath(model.resolve(), folder.resolve()).replace(os.sep, "/")
     if artifact.startswith("../"):
         raise fail(
             "MS325", f"{str(model)!r} lies outside {str(folder)!r}", help="copy it below the folder of model.yaml"
         )
     from modelspec.formats import onnx_model
+    from modelspec.spec.yaml import parse
 
     signature = onnx_model.signature_of(onnx_model.read(model))
     name = re.sub(r"[^a-z0-9]+", "-", model.stem.lower()).strip("-")[:63].strip("-") or "my-model"
     source = f"source: {{framework: onnx, artifact: {_text(artifact)}}}\n"
-    return _HEAD.format(schema=SCHEMA_FILE, name=name) + source + _signature(signature) + _TAIL
+    head = _HEAD.format(schema=SCHEMA_FILE, name=name) + source
+    whole = head + _signature(signature) + _TAIL
+    # Names that no spec may hold, or too many of them: the signature is inferred where it is left out.
+    return head + _TAIL if parse(whole.encode()).problems else whole
 
 
 def _signature(signature: Signature) -> str:

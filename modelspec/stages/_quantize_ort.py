@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from modelspec.errors import fail
@@ -12,13 +13,11 @@ from modelspec.quantization import Dynamic, Static
 from modelspec.signature import Signature
 from modelspec.stage import Job
 from modelspec.stages._quantize_choice import Survey
+from modelspec.stages._quantize_ranges import CALIBRATION_BATCH, measure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto
-
-CALIBRATION_BATCH = 8
-"""Samples at once while ranges are measured: every intermediate tensor is held for one batch."""
 
 
 def quantize(
@@ -52,32 +51,30 @@ def _dynamic(source: Path, method: Dynamic, excluded: list[str], target: Path) -
 
 
 def _static(model: "ModelProto", method: Static, graph: Survey, excluded: list[str], job: Job, target: Path) -> None:
+    """As `quantize_static` does it, but with the ranges rounded between measuring and use."""
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import QDQQuantizer, QuantType
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    ranges = {"minmax": CalibrationMethod.MinMax, "entropy": CalibrationMethod.Entropy,
-              "percentile": CalibrationMethod.Percentile}  # fmt: skip
-    # One batch at a time, its ranges merged at once: otherwise the tensors of all batches are held together.
-    options: dict[str, Any] = {
-        "MatMulConstBOnly": True,
-        "CalibStridedMinMax": 1,
-        "DefaultTensorType": onnx.TensorProto.FLOAT,
-    }
-    if method.ranges == "percentile":
-        options["CalibPercentile"] = method.percentile
-    quantize_static(
-        _prepared(model, target.parent.parent / "prepared"),
-        target,
-        _Reader(*_calibration_inputs(job)),
-        quant_format=QuantFormat.QDQ,
-        op_types_to_quantize=["MatMul", "Gemm"] if graph.is_transformer else None,
-        per_channel=method.per_channel,
-        activation_type=QuantType.QUInt8 if method.activations == "uint8" else QuantType.QInt8,
-        weight_type=QuantType.QInt8,
-        nodes_to_exclude=excluded,
-        calibrate_method=ranges[method.ranges],
-        extra_options=options,
-    )
+    from modelspec.formats import onnx_model
+
+    ops = ["MatMul", "Gemm"] if graph.is_transformer else sorted({*QDQRegistry, *QLinearOpsRegistry})
+    with TemporaryDirectory(dir=job.root) as folder:
+        prepared = _prepared(model, Path(folder))
+        quantizer = QDQQuantizer(
+            onnx_model.read(prepared),
+            method.per_channel,
+            False,
+            QuantType.QInt8,
+            QuantType.QUInt8 if method.activations == "uint8" else QuantType.QInt8,
+            measure(prepared, method, ops, *_calibration_inputs(job)),
+            [],
+            excluded,
+            ops,
+            {"MatMulConstBOnly": True, "DefaultTensorType": onnx.TensorProto.FLOAT},
+        )
+        quantizer.quantize_model()
+    quantizer.model.save_model_to_file(str(target))
 
 
 def _calibration_inputs(job: Job) -> "tuple[dict[str, NDArray[Any]], int]":
@@ -91,48 +88,20 @@ def _calibration_inputs(job: Job) -> "tuple[dict[str, NDArray[Any]], int]":
     return inputs, batch_size(signature, CALIBRATION_BATCH)
 
 
-class _Reader:
-    """Batches of equal size, in the order of the data set; the library asks for one after the other."""
-
-    def __init__(self, inputs: "dict[str, NDArray[Any]]", size: int) -> None:
-        from modelspec.feed import batches, rows
-
-        count = rows(inputs)
-        size = min(size, count)
-        # Histograms need batches of one shape: what does not fill one is left out.
-        whole = {name: array[: count - count % size] for name, array in inputs.items()}
-        self._all = list(batches(whole, size))
-        self._rest = iter(self._all)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def set_range(self, start_index: int, end_index: int) -> None:
-        """Give only these batches until told otherwise."""
-        self._rest = iter(self._all[start_index:end_index])
-
-    def get_next(self) -> "dict[str, NDArray[Any]] | None":
-        """The next batch, or None at the end."""
-        return next(self._rest, None)
-
-
-def _prepared(model: "ModelProto", folder: Path) -> "ModelProto":
-    """The model with shapes inferred and batch normalization folded, as the library asks for."""
+def _prepared(model: "ModelProto", folder: Path) -> Path:
+    """The file of the model with shapes inferred and batch normalization folded, as the library asks for."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     from modelspec.formats import onnx_model
 
-    folder.mkdir(parents=True, exist_ok=True)
-    source, target = folder / "in.onnx", folder / "out.onnx"
+    source, target = folder / "in.onnx", folder / "prepared.onnx"
     onnx_model.write(model, source)
     # The library's symbolic inference fails on models of torch's exporter, and needs sympy.
     quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
     prepared = onnx_model.read(target)
     _flatten_biases(prepared)
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-    return prepared
+    onnx_model.write(prepared, target)
+    return target
 
 
 def _flatten_biases(model: "ModelProto") -> None:

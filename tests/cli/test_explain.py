@@ -24,3 +24,7 @@ def test_no_such_code() -> None:
     result = CliRunner().invoke(command, ["explain", "MS999"])
     assert result.exit_code == 2
     assert "MS325" in result.stderr
+
+
+def test_a_misspelt_code() -> None:
+    assert "did you mean 'MS203'?" in CliRunner().invoke(command, ["explain", "203"]).stderr

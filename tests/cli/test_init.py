@@ -39,6 +39,12 @@ def test_never_overwrites_unasked(project: Path) -> None:
     assert init(str(project)).exit_code == 2
     assert (project / "model.yaml").read_text() == "mine"
     assert init(str(project), "--force").exit_code == 0
+    (project / "model.yaml").unlink()
+    (project / "model.yaml").symlink_to(project / "elsewhere")
+    assert init(str(project)).exit_code == 2
+    assert not (project / "elsewhere").exists()
+    (project / "model.yaml").unlink()
+    assert init(str(project)).exit_code == 0
     assert (project / "model.yaml").read_text() != "mine"
 
 
@@ -59,6 +65,19 @@ def test_from_onnx(tmp_path: Path) -> None:
     assert list(spec.signature.inputs) == ["x: [1]"]
     assert spec.signature.outputs["no"].dtype == "float32"
     jsonschema.validate(as_lists(yaml.parse((tmp_path / "model.yaml").read_bytes()).data), build())
+
+
+@pytest.mark.parametrize("names", [["x\u202ey"], ["x\x01"], [f"x{number}" for number in range(2000)]])
+def test_from_onnx_with_names_that_no_spec_may_hold(names: list[str], tmp_path: Path) -> None:
+    from onnx import TensorProto, helper
+
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in names]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Sum", names, ["y"])], "g", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
+    assert init("--from", str(tmp_path / "model.onnx"), str(tmp_path)).exit_code == 0
+    assert load(tmp_path / "model.yaml").spec.signature.inputs == {}
 
 
 def as_lists(value: object) -> object:

@@ -32,7 +32,7 @@ def is_alive(pid: int) -> bool:
     return True
 
 
-def ended(pid: int, deadline_s: float = 5.0) -> bool:
+def ended(pid: int, deadline_s: float = 30.0) -> bool:
     end = time.monotonic() + deadline_s
     while is_alive(pid) and time.monotonic() < end:
         time.sleep(0.05)

@@ -39,7 +39,7 @@ def servers(cache: Path) -> list[int]:
     return found
 
 
-def gone(cache: Path, deadline_s: float = 5.0) -> bool:
+def gone(cache: Path, deadline_s: float = 30.0) -> bool:
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
         if not servers(cache):

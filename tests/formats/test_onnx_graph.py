@@ -67,8 +67,11 @@ def choice(then: onnx.GraphProto, other: onnx.GraphProto) -> NodeProto:
     (model(node("a", "y"), node("x", "a")), "stands before the one that makes its input 'a'"),
     (model(node("nowhere", "y")), "needs 'nowhere', which nothing makes"),
     (model(node("x", "z")), "the graph gives 'y', which nothing makes"),
-    (model(node("x", "a"), node("x", "a"), node("a", "y")), "two nodes make 'a'"),
-    (model(node("x", "a a", "Split"), node("a", "y")), "two nodes make 'a'"),
+    (model(node("x", "a"), node("x", "a"), node("a", "y")), "'a' is made twice"),
+    (model(node("x", "a a", "Split"), node("a", "y")), "'a' is made twice"),
+    (model(node("x", "x"), node("x", "y")), "'x' is made twice"),
+    (model(node("x", "w"), node("w", "y")), "'w' is made twice"),
+    (model(call("F"), functions=(function("F", node("x", "x"), node("x", "y")),)), "'x' is made twice"),
     (model(choice(branch(node("late", "b")), branch(node("x", "b"))), node("x", "late")), "needs 'late'"),
     (model(choice(branch(node("x", "b")), branch(node("b", "b2"), output="b2"))), "needs 'b'"),
     (model(choice(branch(node("x", "c")), branch(node("x", "b")))), "gives 'b'"),
@@ -117,6 +120,7 @@ BAD = ("a\0b", "a\nb", "a\rb", "\x1b[31m", "a\x7f")
     lambda m, bad: setattr(m.graph.input[0].type.tensor_type.shape.dim[0], "dim_param", bad),
     lambda m, bad: m.opset_import.add(domain=bad, version=1),
     lambda m, bad: m.functions.add(name=bad, domain="own"),
+    lambda m, bad: m.functions.add(name="f", domain="own").attribute.append(bad),
     lambda m, bad: m.functions.add(name="f", domain="own").node.add(op_type=bad),
     lambda m, bad: m.graph.node[0].attribute.add(name="g").g.node.add(name=bad),
     lambda m, bad: setattr(m.graph.node[0].attribute.add(name="t").t, "name", bad),
@@ -222,9 +226,13 @@ def test_operators_of_strangers_are_named(place: str, tmp_path: Path) -> None:
 
 
 def test_an_opset_of_the_future_is_refused(tmp_path: Path) -> None:
-    code, message = refused(model(node("x", "y"), opset=onnx.defs.onnx_opset_version() + 1), tmp_path)
-    assert code == "MS513"
-    assert "newest that is known here" in message
+    newer = onnx.defs.onnx_opset_version() + 1
+    late = model(call("F"), functions=(function("F", node("x", "y")),))
+    late.functions[0].opset_import[0].version = newer
+    for made in (model(node("x", "y"), opset=newer), late):
+        code, message = refused(made, tmp_path)
+        assert code == "MS513"
+        assert "newest that is known here" in message
 
 
 @pytest.mark.parametrize(
@@ -259,3 +267,21 @@ def test_the_time_grows_with_the_size_alone(depth_of: str, tmp_path: Path) -> No
     began = time.monotonic()
     passes(made, tmp_path)
     assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize(("side", "dims"), [
+    ("input", [-1, 4]), ("input", [10**12]), ("output", [2**62, 4]), ("output", [-(2**63)]), ("input", [2**20, 2**20]),
+])  # fmt: skip
+def test_inputs_and_outputs_have_possible_dimensions(side: str, dims: list[int]) -> None:
+    made = model(node("x", "y"))
+    (value_,) = getattr(made.graph, side)
+    value_.CopyFrom(helper.make_tensor_value_info(value_.name, TensorProto.FLOAT, dims))
+    with pytest.raises(ModelspecError, match=r"MS507 .*impossible dimensions"):
+        onnx_model.signature_of(made)
+
+
+def test_elements_of_an_unknown_type_are_told_by_number() -> None:
+    made = model(node("x", "y"))
+    made.graph.input[0].type.tensor_type.elem_type = 115
+    with pytest.raises(ModelspecError, match=r"MS507 .*of type number 115"):
+        onnx_model.signature_of(made)
