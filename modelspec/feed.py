@@ -41,7 +41,7 @@ def _listed(names: Mapping[str, object]) -> str:
 
 def _fitted(name: str, array: "NDArray[Any]", tensor: TensorSpec) -> "NDArray[Any]":
     expected = f"{tensor.dtype} {_shape(tensor.shape)}"
-    found = f"{array.dtype} {_shape(array.shape)}"
+    found = f"{'text' if array.dtype.kind in 'OU' else array.dtype} {_shape(array.shape)}"
     cast = _cast(array, tensor.dtype) if _fits(array.shape, tensor.shape) else None
     if cast is None:
         raise fail(

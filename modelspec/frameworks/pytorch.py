@@ -61,13 +61,11 @@ class Pytorch(Framework):
         import torch
 
         from modelspec.formats import torch_weights
-        from modelspec.user_code import explained, resolve
+        from modelspec.user_code import call
 
         torch.manual_seed(0)
         torch.set_num_threads(1)
-        build = resolve(self.entrypoint, files.code)
-        with explained(files.code):
-            module = _called(build, self.params, self.entrypoint)
+        module = call(self.entrypoint, files.code, self.params)
         if not isinstance(module, torch.nn.Module):
             raise fail(
                 "MS504",
@@ -115,18 +113,6 @@ class Pytorch(Framework):
 
 def _is_safetensors(weights: object) -> bool:
     return isinstance(weights, str) and weights.lower().endswith(".safetensors")
-
-
-def _called(build: Any, params: Mapping[str, Any], entrypoint: str) -> Any:
-    import inspect
-
-    try:
-        inspect.signature(build).bind(**params)
-    except TypeError as error:
-        raise fail(
-            "MS504", f"{entrypoint} does not take these params: {error}", help="correct source.params", path=("params",)
-        ) from error
-    return build(**params)
 
 
 def _fill(module: Any, weights: Mapping[str, Any]) -> None:

@@ -57,12 +57,21 @@ class Jsonl(Loader):
         except (ValueError, OverflowError):
             array = np.array(None)
         if array.dtype.kind not in "iufbU":
-            shapes = [np.shape(value) if not isinstance(value, dict) else None for value in values]
-            odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), 0)
+            odd = next((i for i, value in enumerate(values) if not _alike(value, values[0])), 0)
             raise fail(
                 "MS509",
                 f"{name}: {key!r} does not stack: sample {odd + 1} differs from the first, or is no number",
-                help="give every sample the same shape: pad them",
+                help="give every sample the same shape: pad them; NaN stands for a missing number",
                 path=("path",),
             )
         return array
+
+
+def _alike(value: Any, first: Any) -> bool:
+    """Whether a value has the shape of the first, and nothing but numbers or text in it."""
+    import numpy as np
+
+    try:
+        return np.shape(value) == np.shape(first) and np.array(value).dtype.kind in "iufbU"
+    except (ValueError, OverflowError):
+        return False

@@ -103,6 +103,8 @@ def _with_labels(name: str, labels: "Array", found: "Array") -> float:
         return float(
             getattr(functions, _FROM_VALUES[name])(labels.reshape(len(labels), -1), found.reshape(len(found), -1))
         )
+    if labels.size != len(labels):
+        raise ValueError(f"the labels have the shape {list(labels.shape)}, and a class is one value per sample")
     if name in _FROM_CLASSES:
         function, options = _FROM_CLASSES[name]
         return float(getattr(functions, function)(*_same_kind(labels, classes(found)), **options))
@@ -153,7 +155,7 @@ def _same_kind(labels: "Array", answers: "Array") -> "tuple[Array, Array]":
         return labels, answers
     labels, answers = labels.astype(str), answers.astype(str)
     if not set(labels) & set(answers):
-        raise ValueError(f"the labels are such as {labels[0]!r}, and the model answers with such as {answers[0]!r}")
+        raise ValueError(f"a label is {str(labels[0])!r}, and an answer {str(answers[0])!r}")
     return labels, answers
 
 

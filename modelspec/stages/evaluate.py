@@ -125,6 +125,7 @@ class Evaluate(Stage):
         task = self.told_task()
         assert task is not None, "the rules of the spec refuse an evaluation without a task"
         judged = compute.judged_output(found, self.output, task)
+        _warn_of_no_numbers(job, judged, found[judged])
         code = job.input("code")
         value = {
             "task": task,
@@ -144,6 +145,21 @@ class Evaluate(Stage):
             f"the output {name!r} has no row for each sample, so it cannot be judged",
             help="judge an output whose first axis is the sample",
             path=("output",),
+        )
+
+
+def _warn_of_no_numbers(job: Job, name: str, output: "Array") -> None:
+    import numpy as np
+
+    if output.dtype.kind != "f":
+        return
+    lost = int((~np.isfinite(output)).reshape(len(output), -1).any(axis=1).sum())
+    if lost:
+        job.warn(
+            "MS555",
+            f"{lost} of {len(output)} answers in {name!r} are no numbers, so most metrics of it have no value",
+            help="look for missing or extreme values in the data set",
+            path=("data",),
         )
 
 

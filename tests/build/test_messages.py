@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from tests.build.conftest import Project
 from tests.stages import graphs
 
@@ -27,3 +29,10 @@ def test_an_option_of_a_block_that_is_not_written_shows_the_target(project: Proj
     said = project.build("--progress", "none", exits=3)
     assert "MS522" in said
     assert "targets: [{device: cpu, precision: int8}]" in said
+
+
+def test_data_that_does_not_fit_is_shown(project: Project) -> None:
+    np.savez(project.folder / "test.npz", x=np.zeros((5, 3)), y=np.zeros(5))
+    said = project.build("--progress", "none", exits=3)
+    assert "MS508" in said
+    assert "test: {path: test.npz, labels: y}" in said

@@ -100,6 +100,7 @@ def test_a_classifier_that_names_its_classes_is_believed_over_its_scores() -> No
     ("accuracy", np.array([0, 1]), np.array(["cat", "dog"])),
     ("log_loss", np.array([0, 1]), np.array([0, 1])),
     ("roc_auc_ovr", np.array([0, 1]), np.array([0, 1])),
+    ("accuracy", np.eye(2), np.eye(2)),
 ])  # fmt: skip
 def test_labels_and_answers_that_cannot_be_compared_are_refused(name: str, labels: Any, found: Any) -> None:
     with pytest.raises(ModelspecError, match="MS516"):
