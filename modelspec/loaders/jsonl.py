@@ -33,7 +33,7 @@ class Jsonl(Loader):
             if line.strip():
                 samples.append(self._sample(path.name, number, line, samples))
         if not samples:
-            raise fail("MS509", f"{path.name} has no samples", path=("path",))
+            raise fail("MS509", f"{path.name} has no samples", help="write an object a line", path=("path",))
         return {key: self._stack(path.name, key, [sample[key] for sample in samples]) for key in samples[0]}
 
     @staticmethod
@@ -41,11 +41,16 @@ class Jsonl(Loader):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise fail("MS509", f"{name}: line {number} is not JSON: {error}", path=("path",)) from error
+            said = f"{name}: line {number} is not JSON: {error}"
+            raise fail("MS509", said, help="write an object a line, as json.dumps does", path=("path",)) from error
         if not isinstance(value, dict):
-            raise fail("MS509", f"{name}: line {number} is not an object", path=("path",))
+            said = f"{name}: line {number} is not an object"
+            raise fail(
+                "MS509", said, help='write an object a line, for example {"x": [1, 2], "label": 0}', path=("path",)
+            )
         if before and value.keys() != before[0].keys():
-            raise fail("MS509", f"{name}: line {number} has other keys than line 1", path=("path",))
+            said = f"{name}: line {number} has the keys {', '.join(value)}, and the first {', '.join(before[0])}"
+            raise fail("MS509", said, help="give every sample the same keys", path=("path",))
         return value
 
     @staticmethod

@@ -36,3 +36,13 @@ def test_data_that_does_not_fit_is_shown(project: Project) -> None:
     said = project.build("--progress", "none", exits=3)
     assert "MS508" in said
     assert "test: {path: test.npz, labels: y}" in said
+
+
+def test_a_failed_gate_comes_with_the_warnings(project: Project) -> None:
+    """They may say why: here, that the data has a missing value."""
+    x = np.load(project.folder / "test.npz")["x"]
+    x[3, 2] = np.nan
+    np.savez(project.folder / "test.npz", x=x, y=np.zeros(len(x)))
+    said = project.build("--progress", "none", exits=1)
+    assert "MS502" in said
+    assert "warning[MS555]: 1 of 64 answers in 'logits' are no numbers" in said
