@@ -223,7 +223,8 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     figures = {label: gates.figures(plan, target, records, store.read) for label, target in plan.targets.items()}
     results = tuple(gates.check(resolved.loaded.spec, figures))
     if prepared.asked.judged and (failed := [result for result in results if not result.passed]):
-        raise ModelspecError(tuple(gates.problem(result, resolved) for result in failed))
+        # The warnings may say why.
+        raise ModelspecError((*(gates.problem(result, resolved) for result in failed), *warnings))
     require_unchanged(resolved, prepared.stats)
     finished = Publication(resolved, plan, records, figures, results, ran)
     new_lock = _next_lock(prepared, finished)

@@ -1,7 +1,7 @@
 """Named arrays of a data set -> inputs of a model: matched by name, cast only where no value changes meaning."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,18 +41,32 @@ def _listed(names: Mapping[str, object]) -> str:
 
 def _fitted(name: str, array: "NDArray[Any]", tensor: TensorSpec) -> "NDArray[Any]":
     expected = f"{tensor.dtype} {_shape(tensor.shape)}"
-    found = f"{array.dtype} {_shape(array.shape)}"
-    fits = array.ndim == len(tensor.shape) and all(
-        isinstance(want, str) or want == size for want, size in zip(tensor.shape, array.shape, strict=True)
-    )
-    cast = _cast(array, tensor.dtype) if fits else None
+    found = f"{'text' if array.dtype.kind in 'OU' else array.dtype} {_shape(array.shape)}"
+    cast = _cast(array, tensor.dtype) if _fits(array.shape, tensor.shape) else None
     if cast is None:
         raise fail(
             "MS508",
             f"the input {name!r} is {expected}, and the data is {found}",
-            help="convert the data, or correct the signature",
+            help=_fix(array.shape, tensor.shape),
         )
     return cast
+
+
+def _fix(found: tuple[int, ...], wanted: tuple[int | str, ...]) -> str:
+    step = wanted[0] if wanted and isinstance(wanted[0], int) else 0
+    if found and step and len(found) == len(wanted) and _fits((step, *found[1:]), wanted):
+        return f"the model takes {step} samples at once: give a multiple of them, for example samples: {step}"
+    return "convert the data, or correct the signature"
+
+
+def _fits(found: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
+    """Axis by axis; a model that takes a fixed number of samples is given any multiple of it, one call after the other."""
+    if len(found) != len(wanted):
+        return False
+    equal = [isinstance(want, str) or want == size for want, size in zip(wanted, found, strict=True)]
+    if not all(equal) and isinstance(wanted[0], int) and wanted[0] > 0:
+        equal[0] = found[0] % wanted[0] == 0
+    return all(equal)
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:
@@ -72,6 +86,12 @@ def _cast(array: "NDArray[Any]", dtype: str) -> "NDArray[Any] | None":
         limits = np.iinfo(target)
         fits = array.size == 0 or (int(array.min()) >= limits.min and int(array.max()) <= limits.max)
         return array.astype(target) if fits else None
+    if array.dtype.kind == "f" and target.kind in "iu":
+        # Numbers of a text file come as floats; as long as all are whole, nothing is lost.
+        limits = np.iinfo(target)
+        whole = np.isfinite(array).all() and (array == np.trunc(array)).all()
+        fits = array.size == 0 or (whole and array.min() >= limits.min and array.max() <= limits.max)
+        return array.astype(target) if fits else None
     return array.astype(target) if np.can_cast(array.dtype, target, "same_kind") else None
 
 
@@ -85,6 +105,23 @@ def batches(inputs: "Arrays", size: int) -> "Iterator[dict[str, NDArray[Any]]]":
     """Slices of `size` samples, in order; the last may be shorter."""
     for start in range(0, rows(inputs), size):
         yield {name: array[start : start + size] for name, array in inputs.items()}
+
+
+def batch_size(signature: Signature, default: int) -> int:
+    """Samples in one call: what the model is fixed to, else `default`."""
+    first = [tensor.shape[0] for tensor in signature.inputs.values() if tensor.shape]
+    return next((size for size in first if isinstance(size, int) and size > 0), default)
+
+
+def answered(
+    run: "Callable[[dict[str, NDArray[Any]]], Arrays]", inputs: "Arrays", size: int
+) -> "dict[str, NDArray[Any]]":
+    """The outputs for all samples, found batch by batch; without those that have no row for each sample."""
+    import numpy as np
+
+    calls = [(rows(batch), run(batch)) for batch in batches(inputs, size)]
+    names = [n for n in calls[0][1] if all(found[n].ndim and len(found[n]) == count for count, found in calls)]
+    return {name: np.concatenate([found[name] for _, found in calls]) for name in names}
 
 
 def read_inputs(folder: Path, signature: Signature) -> "tuple[dict[str, NDArray[Any]], NDArray[Any] | None]":

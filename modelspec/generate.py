@@ -1,6 +1,7 @@
 """Inputs made from a signature alone, seeded: for models that come without data."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelspec.signature import Signature, TensorSpec
@@ -13,18 +14,42 @@ AXIS_SIZES = (4, 7, 5, 6, 3)
 """Sizes for dynamic axes, different so that a transposed axis cannot pass; never 1, which broadcasts."""
 
 
+SCALES = (1, 4, 32)
+"""Factors of all dynamic axes but the first, the batch: convolutions and poolings need a certain size."""
+
+MAX_VALUES = 2**26
+"""Elements of an input, beyond which a size is not tried."""
+
+
+def scaled(signature: Signature, sizes: Sequence[int], scale: int) -> dict[str, int]:
+    """A size for each dynamic axis of the inputs."""
+    names = dict.fromkeys(axis for t in signature.inputs.values() for axis in t.shape if isinstance(axis, str))
+    return {name: sizes[i % len(sizes)] * (scale if i else 1) for i, name in enumerate(names)}
+
+
 def candidates(signature: Signature) -> "Iterator[dict[str, NDArray[Any]]]":
-    """Inputs to try in turn: random ones, then all ones, then all zeros, which index-like inputs often need."""
+    """Inputs to try in turn: random ones, then all ones, then all zeros, which indices without a range often need."""
     import numpy as np
 
-    names = dict.fromkeys(axis for t in signature.inputs.values() for axis in t.shape if isinstance(axis, str))
-    for sizes in (AXIS_SIZES, (2, 2, 2), (1, 1, 1)):
-        axes = {name: sizes[index % len(sizes)] for index, name in enumerate(names)}
-        for kind in ("random", "ones", "zeros"):
+    indices = [tensor for tensor in signature.inputs.values() if "int" in tensor.dtype]
+    sure = bool(indices) and all(tensor.range for tensor in indices)
+    kinds = ("random",) if sure else ("random", "ones", "zeros")
+    for axes in _sizes(signature):
+        for kind in kinds:
             random = np.random.default_rng(0)
             yield {name: _array(tensor, axes, kind, random) for name, tensor in signature.inputs.items()}
-        if not names:
-            return
+
+
+def _sizes(signature: Signature) -> Iterator[dict[str, int]]:
+    plain = scaled(signature, AXIS_SIZES, 1)
+    wanted = [plain, dict.fromkeys(plain, 2), dict.fromkeys(plain, 1)]
+    wanted += [scaled(signature, AXIS_SIZES, scale) for scale in SCALES[1:]]
+    tried: list[dict[str, int]] = []
+    for axes in wanted:
+        shapes = [[axes.get(str(axis), axis) for axis in t.shape] for t in signature.inputs.values()]
+        if axes not in tried and all(math.prod(map(int, shape)) <= MAX_VALUES for shape in shapes):
+            tried.append(axes)
+            yield axes
 
 
 def _array(tensor: TensorSpec, axes: dict[str, int], kind: str, random: "Generator") -> "NDArray[Any]":

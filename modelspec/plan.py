@@ -165,7 +165,7 @@ class _Planner:
         kind, _, dataset = slot.partition(":")
         stage = next(s for s in registry.stages().values() if s.provides == kind)
         options = stage.provide(request, dataset)
-        id_ = self.add(options, request, slots, {"stage": stage.origin(request)}, dataset)
+        id_ = self.add(options, request, slots, {"stage": ("data", dataset)}, dataset)
         return Made(id_, stage.gives[0])
 
     def add(

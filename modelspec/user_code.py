@@ -1,9 +1,10 @@
 """Loads `file.py:callable` from the user's code, in a worker; what goes wrong is told with the user's file and line."""
 
 import importlib.util
+import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,18 @@ def resolve(entrypoint: str, folder: Path) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
+def call(entrypoint: str, folder: Path, params: Mapping[str, Any]) -> Any:
+    """What the callable gives for these keyword arguments. Raises what `resolve` does, and MS517 for what goes wrong."""
+    function = resolve(entrypoint, folder)
+    try:
+        inspect.signature(function).bind(**params)
+    except TypeError as error:
+        message = f"{entrypoint} does not take these params: {error}"
+        raise fail("MS517", message, help="correct params", path=("params",)) from error
+    with explained(folder):
+        return function(**params)
+
+
 class explained:  # noqa: N801 - reads as a sentence: `with explained(folder):`
     """Turns an exception that comes from the user's code into MS517 with its line; others pass."""
 
@@ -50,10 +63,15 @@ class explained:  # noqa: N801 - reads as a sentence: `with explained(folder):`
         text = str(error).strip().splitlines()[:1]
         fix = "see the log for the whole traceback"
         if isinstance(error, ModuleNotFoundError):
-            fix = "a file of yours: add it to source: code; a distribution: install it and add it to source: requires"
+            top = (error.name or "").partition(".")[0]
+            own = f'a file or folder of yours: source: code: ["*.py", "{top}/**/*.py"]'
+            fix = f"{own}; a distribution: install it and add it to source: requires"
         if _wanted_network(error):
             fix = "actions have no network: put the file into the project, and name it in the spec"
-        message = f"{place}: {type(error).__name__}: {text[0] if text else 'no message'}"
+        if isinstance(error, FileNotFoundError):
+            fix = 'the code sees declared files only: a file that it reads is named as code is, source: code: ["*.py", "table.csv"]'
+        said = (text[0] if text else "no message").replace(f"{self.folder}/", "")
+        message = f"{place}: {type(error).__name__}: {said}"
         raise fail("MS517", message, help=fix) from error
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from modelspec.errors import ModelspecError
-from modelspec.feed import batches, feed, rows
+from modelspec.feed import answered, batch_size, batches, feed, rows
 from modelspec.signature import Signature, TensorSpec
 
 
@@ -30,6 +30,7 @@ def test_a_single_array_is_matched_by_position() -> None:
 @pytest.mark.parametrize(("dtype", "array"), [
     ("float32", np.array([1.5], np.float64)), ("float32", np.array([3], np.int64)), ("int64", np.array([3], np.uint8)),
     ("uint8", np.array([255], np.int64)), ("int32", np.array([True])), ("float16", np.array([1.0], np.float32)),
+    ("int64", np.array([3.0, -1.0])), ("uint8", np.array([255.0], np.float32)),
 ])  # fmt: skip
 def test_casts_that_keep_the_meaning(dtype: Any, array: "np.ndarray[Any, Any]") -> None:
     found = feed({"x": array}, signature(x=(dtype, ("batch",))), None)["x"]
@@ -38,7 +39,7 @@ def test_casts_that_keep_the_meaning(dtype: Any, array: "np.ndarray[Any, Any]") 
 
 
 @pytest.mark.parametrize(("dtype", "array"), [
-    ("uint8", np.array([256])), ("int8", np.array([-129])), ("int64", np.array([1.5])), ("bool", np.array([2])),
+    ("uint8", np.array([256])), ("uint8", np.array([256.0])), ("int64", np.array([np.nan])), ("int8", np.array([-129])), ("int64", np.array([1.5])), ("bool", np.array([2])),
     ("float32", np.array(["1"])), ("string", np.array([1])), ("float32", np.array([1j])),
 ])  # fmt: skip
 def test_casts_that_lose_are_refused(dtype: Any, array: "np.ndarray[Any, Any]") -> None:
@@ -72,3 +73,23 @@ def test_batches_cover_every_row_in_order() -> None:
     inputs = {"x": np.arange(7), "y": np.arange(7) * 2}
     assert [batch["x"].tolist() for batch in batches(inputs, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
     assert rows(inputs) == 7
+
+
+def test_a_fixed_number_of_samples_is_given_any_multiple_of_it() -> None:
+    fixed = signature(x=("float32", (4, 2)))
+    inputs = feed({"x": np.arange(24).reshape(12, 2)}, fixed, None)
+    assert batch_size(fixed, 64) == 4
+    assert batch_size(ONE, 64) == 64
+    assert [len(batch["x"]) for batch in batches(inputs, batch_size(fixed, 64))] == [4, 4, 4]
+    with pytest.raises(ModelspecError) as caught:
+        feed({"x": np.zeros((6, 2))}, fixed, None)
+    assert "give a multiple of them, for example samples: 4" in caught.value.diagnostics[0].help
+
+
+def test_answers_are_joined_and_what_has_no_row_for_each_sample_is_left_out() -> None:
+    def run(batch: Any) -> Any:
+        return {"y": batch["x"] * 2, "mean": batch["x"].mean(), "state": np.zeros((3, 2))}
+
+    found = answered(run, {"x": np.arange(10)}, 4)
+    assert list(found) == ["y"]
+    assert found["y"].tolist() == list(range(0, 20, 2))

@@ -5,6 +5,7 @@ compared with what is there, in plain Python and before any of it is used; see t
 """
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,20 @@ def signature_of(model: "ModelProto") -> Signature:
     )
 
 
+def fill_shapes(values: Iterable["ValueInfoProto"], shapes: Mapping[str, Sequence[int | str]]) -> None:
+    """Give the tensors without a rank the shapes of that name."""
+    for value in values:
+        tensor = value.type.tensor_type
+        if value.type.WhichOneof("value") == "tensor_type" and not tensor.HasField("shape") and value.name in shapes:
+            tensor.shape.SetInParent()
+            for axis in shapes[value.name]:
+                dimension = tensor.shape.dim.add()
+                if isinstance(axis, int):
+                    dimension.dim_value = axis
+                else:
+                    dimension.dim_param = axis
+
+
 def _tensor_spec(value: "ValueInfoProto", side: str) -> TensorSpec:
     import onnx
 
@@ -144,9 +159,14 @@ def _tensor_spec(value: "ValueInfoProto", side: str) -> TensorSpec:
     name = known.name.lower() if known else f"number {tensor.elem_type}"
     name = {"float": "float32", "double": "float64"}.get(name, name)
     if name not in _DTYPES:
-        raise fail("MS507", f"the {side} {value.name!r} has elements of type {name}, which cannot be built")
+        raise fail(
+            "MS507",
+            f"the {side} {value.name!r} has elements of type {name}, which cannot be built",
+            help="export the model with another type at its border, such as float32 or float16",
+        )
     if not tensor.HasField("shape") and side == "input":
-        raise fail("MS514", f"the {side} {value.name!r} has no rank", help="export the model with shapes")
+        written = f"signature: {{inputs: {{{value.name}: {{dtype: {name}, shape: [batch, ...]}}}}}}"
+        raise fail("MS514", f"the {side} {value.name!r} has no rank", help=f"write its shape: {written}")
     lengths = [dimension.dim_value for dimension in tensor.shape.dim if dimension.HasField("dim_value")]
     if min(lengths, default=0) < 0 or math.prod(lengths) > MAX_ELEMENTS:
         raise fail(

@@ -32,7 +32,11 @@ def guarded(call: Any) -> Any:
     try:
         return call()
     except (*kinds, RuntimeError, ValueError) as error:
-        raise fail("MS513", f"ONNX Runtime refuses the model: {_reason(error)}") from error
+        reason = _reason(error)
+        newer = "the runtime lacks it at this opset: export the model again with a newer one"
+        usual = "see the log; the runtime must take the model by itself, before anything is done to it"
+        fix = newer if "Could not find an implementation" in reason else usual
+        raise fail("MS513", f"ONNX Runtime refuses the model: {reason}", help=fix) from error
 
 
 def _reason(error: Exception) -> str:

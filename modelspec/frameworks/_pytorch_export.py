@@ -2,61 +2,102 @@
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelspec.errors import fail
+from modelspec.errors import ModelspecError, fail
+from modelspec.generate import SCALES, scaled
 from modelspec.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 EXAMPLE_SIZES = (3, 5, 6, 4, 8)
-"""Sizes of dynamic axes for the trace. None is that of `generate.AXIS_SIZES` at its place: an axis that the exporter
-took for a constant then fails the comparison with the source."""
+"""Sizes of dynamic axes for the trace, multiplied by the scales of `generate`. None is that of `generate.AXIS_SIZES` at
+its place: an axis that the exporter took for a constant then fails the comparison with the source."""
 
 DEFAULT_OPSET = {"dynamo": 20, "torchscript": 17}
 
 
-def flatten(value: Any) -> list[Any]:
-    """The tensors of a module's answer, in order: a tensor, or a tuple, list, mapping or dataclass of such."""
+def forward(module: Any, arguments: Sequence[Any]) -> Any:
+    """Run the module. Raises MS507 for input that it refuses."""
+    try:
+        return module(*arguments)
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        NameError,
+        AssertionError,
+    ) as error:
+        shapes = ", ".join(f"{str(a.dtype).removeprefix('torch.')} {list(a.shape)}" for a in arguments)
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise fail(
+            "MS507",
+            f"the module refuses inputs of {shapes}: {first}",
+            help="correct the signature; the log has the line of the code",
+            path=("inputs",),
+        ) from error
+
+
+def flatten(value: Any) -> list[tuple[str, Any]]:
+    """The tensors of a module's answer, in order, each with the name that the module gives it, or ""."""
     import torch
 
     if isinstance(value, torch.Tensor):
-        return [value]
+        return [("", value)]
+    items: list[tuple[str, Any]]
     if isinstance(value, Mapping):
-        value = list(value.values())
+        items = [(str(key), item) for key, item in value.items()]
     elif is_dataclass(value):
-        value = [getattr(value, item.name) for item in fields(value)]
-    if isinstance(value, tuple | list):
-        return [tensor for item in value if item is not None for tensor in flatten(item)]
-    raise fail("MS507", f"the module returned {type(value).__name__}, not tensors", help="return tensors from forward")
+        items = [(item.name, getattr(value, item.name)) for item in fields(value)]
+    elif isinstance(value, tuple | list):
+        items = list(zip(getattr(value, "_fields", [""] * len(value)), value, strict=True))
+    else:
+        raise fail(
+            "MS507", f"the module returned {type(value).__name__}, not tensors", help="return tensors from forward"
+        )
+    return [(name or inner, tensor) for name, item in items if item is not None for inner, tensor in flatten(item)]
 
 
-def output_names(signature: Signature, count: int) -> list[str]:
-    """The names of the signature, or `output`, or `output_0` and so on. Raises MS507 when their number differs."""
-    if signature.outputs and len(signature.outputs) != count:
+def output_names(signature: Signature, found: Sequence[tuple[str, Any]]) -> list[str]:
+    """The names of what `flatten` found: the module's own where each has one, else the signature's, in order, or
+    `output_0` and so on. Raises MS507 when module and signature do not agree."""
+    own = [name for name, _ in found]
+    named = all(own) and len(set(own)) == len(own) and not set(own) & set(signature.inputs)
+    said = list(signature.outputs)
+    same = named and set(own) == set(said)
+    moved = named and not same and any(own.index(name) != said.index(name) for name in set(own) & set(said))
+    if said and (len(said) != len(own) or moved):
+        which = f": {', '.join(own)}" if named else ""
         raise fail(
             "MS507",
-            f"the module returns {count} tensors, and the signature names {len(signature.outputs)} outputs",
+            f"the module returns {len(own)} tensor{'s' * (len(own) != 1)}{which}, and the signature names {', '.join(said)}",
             help="correct signature.outputs",
             path=("outputs",),
         )
-    if signature.outputs:
-        return list(signature.outputs)
-    return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
+    if said and not same:
+        return said
+    if named:
+        return own
+    return ["output"] if len(own) == 1 else [f"output_{index}" for index in range(len(own))]
 
 
 def export(module: Any, signature: Signature, exporter: str, opset: int | None) -> "ModelProto":
     """The ONNX model. Raises MS505 with the exporter's reason when it fails."""
     import torch
 
-    arguments = tuple(_example(tensor, _axes(signature)) for tensor in signature.inputs.values())
-    with torch.no_grad():
-        outputs = output_names(signature, len(flatten(module(*arguments))))
+    arguments, answer = _trial(module, signature)
+    kind = type(answer)
+    if exporter == "dynamo" and is_dataclass(kind) and not issubclass(kind, Mapping):
+        torch.export.register_dataclass(kind)
+    outputs = output_names(signature, flatten(answer))
     # Under names of our own: an exporter may use an output's name inside the graph too, which ONNX Runtime refuses.
     placeholders = [f"modelspec_output_{index}" for index in range(len(outputs))]
     version = opset or DEFAULT_OPSET[exporter]
@@ -69,10 +110,25 @@ def export(module: Any, signature: Signature, exporter: str, opset: int | None) 
     return model
 
 
-def _axes(signature: Signature) -> dict[str, int]:
+def _trial(module: Any, signature: Signature) -> tuple[tuple[Any, ...], Any]:
+    """Arguments that the module takes, and its answer: of the smallest sizes that will do."""
+    import torch
+
+    first: ModelspecError | None = None
+    for scale in SCALES:
+        arguments = tuple(_example(tensor, _axes(signature, scale)) for tensor in signature.inputs.values())
+        try:
+            with torch.no_grad():
+                return arguments, forward(module, arguments)
+        except ModelspecError as error:
+            first = first or error
+    assert first is not None, "there is always something to try"
+    raise first
+
+
+def _axes(signature: Signature, scale: int = 1) -> dict[str, int]:
     """A size for each dynamic axis."""
-    names = dict.fromkeys(axis for t in signature.inputs.values() for axis in t.shape if isinstance(axis, str))
-    return {name: EXAMPLE_SIZES[index % len(EXAMPLE_SIZES)] for index, name in enumerate(names)}
+    return scaled(signature, EXAMPLE_SIZES, scale)
 
 
 def _example(tensor: TensorSpec, axes: Mapping[str, int]) -> Any:
@@ -206,11 +262,13 @@ def _refusals(exporter: str) -> Iterator[None]:
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+        # A first line that ends so only announces the reason.
+        reason = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
         other = "torchscript" if exporter == "dynamo" else "dynamo"
         raise fail(
             "MS505",
-            f"the {exporter} exporter failed: {lines[0] if lines else type(cause).__name__}",
+            f"the {exporter} exporter failed: {reason}",
             help=f"see the log; or try convert: {{exporter: {other}}}",
             path=("exporter",),
         ) from error

@@ -1,5 +1,6 @@
 """ONNX files: the source is an ONNX model already."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -52,7 +53,9 @@ class Onnx(Framework):
     def signature(self, model: Path, declared: Signature) -> Signature:
         from modelspec.formats import onnx_model
 
-        found = onnx_model.signature_of(onnx_model.read(model))
+        proto = onnx_model.read(model)
+        onnx_model.fill_shapes(proto.graph.input, _shapes(declared.inputs))
+        found = onnx_model.signature_of(proto)
         return Signature(
             inputs=_merged(declared.inputs, found.inputs, "input"),
             outputs=_merged(declared.outputs, found.outputs, "output"),
@@ -77,11 +80,12 @@ class Onnx(Framework):
         from modelspec.formats import onnx_model
 
         proto = onnx_model.read(model)
+        onnx_model.fill_shapes(proto.graph.input, _shapes(signature.inputs))
         if options.opset is not None and options.opset != onnx_model.opset(proto):
             try:
                 proto = onnx.version_converter.convert_version(proto, options.opset)
             except RuntimeError as error:
-                reason = str(error).strip().splitlines()[0]
+                reason = re.sub(r"^\S+:\d+: \w+: Assertion `.*?` failed: ", "", str(error).strip()).splitlines()[0]
                 raise fail(
                     "MS506",
                     f"the model cannot be brought to opset {options.opset}: {reason}",
@@ -89,6 +93,10 @@ class Onnx(Framework):
                     path=("opset",),
                 ) from error
         onnx_model.write(proto, target)
+
+
+def _shapes(tensors: Mapping[str, TensorSpec]) -> dict[str, tuple[int | str, ...]]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _merged(declared: dict[str, TensorSpec], found: dict[str, TensorSpec], side: str) -> dict[str, TensorSpec]:

@@ -23,7 +23,7 @@ class Pytorch(Framework):
     """A source that is a PyTorch module."""
 
     name: ClassVar[str] = "pytorch"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     packages: ClassVar[tuple[str, ...]] = ("torch", "onnx", "onnxscript", "numpy", "safetensors")
     imports: ClassVar[tuple[str, ...]] = ("numpy", "torch", "onnx", "onnxruntime")
     exporters: ClassVar[tuple[str, ...]] = ("dynamo", "torchscript")
@@ -61,13 +61,11 @@ class Pytorch(Framework):
         import torch
 
         from modelspec.formats import torch_weights
-        from modelspec.user_code import explained, resolve
+        from modelspec.user_code import call
 
         torch.manual_seed(0)
         torch.set_num_threads(1)
-        build = resolve(self.entrypoint, files.code)
-        with explained(files.code):
-            module = _called(build, self.params, self.entrypoint)
+        module = call(self.entrypoint, files.code, self.params)
         if not isinstance(module, torch.nn.Module):
             raise fail(
                 "MS504",
@@ -88,9 +86,9 @@ class Pytorch(Framework):
 
         arguments = [torch.from_numpy(inputs[name].copy()) for name in signature.inputs]
         with torch.no_grad():
-            tensors = exporters.flatten(_forward(model, arguments))
-        names = exporters.output_names(signature, len(tensors))
-        return {name: tensor.detach().cpu().numpy() for name, tensor in zip(names, tensors, strict=True)}
+            found = exporters.flatten(exporters.forward(model, arguments))
+        names = exporters.output_names(signature, found)
+        return {name: tensor.detach().cpu().numpy() for name, (_, tensor) in zip(names, found, strict=True)}
 
     def export(
         self,
@@ -115,30 +113,6 @@ class Pytorch(Framework):
 
 def _is_safetensors(weights: object) -> bool:
     return isinstance(weights, str) and weights.lower().endswith(".safetensors")
-
-
-def _called(build: Any, params: Mapping[str, Any], entrypoint: str) -> Any:
-    import inspect
-
-    try:
-        inspect.signature(build).bind(**params)
-    except TypeError as error:
-        raise fail(
-            "MS504", f"{entrypoint} does not take these params: {error}", help="correct source.params", path=("params",)
-        ) from error
-    return build(**params)
-
-
-def _forward(module: Any, arguments: list[Any]) -> Any:
-    """Run the module; an input it cannot take is told as such."""
-    try:
-        return module(*arguments)
-    except (RuntimeError, TypeError, IndexError, ValueError) as error:
-        shapes = ", ".join(f"{str(a.dtype).removeprefix('torch.')} {list(a.shape)}" for a in arguments)
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise fail(
-            "MS507", f"the module refuses inputs of {shapes}: {first}", help="correct the signature", path=("inputs",)
-        ) from error
 
 
 def _fill(module: Any, weights: Mapping[str, Any]) -> None:

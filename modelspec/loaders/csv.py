@@ -1,10 +1,13 @@
 """CSV files with a header: numeric columns become arrays."""
 
+import json
+import math
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from modelspec.errors import fail
+from modelspec.errors import ModelspecError, fail
 from modelspec.framework import Files
 from modelspec.loader import Loader
 from modelspec.options import ProjectPath
@@ -32,8 +35,11 @@ class Csv(Loader):
     )
 
     def load(self, files: Files) -> "dict[str, NDArray[Any]]":
-        """Columns side by side as float64 [rows, columns]; the labels as int64 [rows] where they are whole, or text."""
+        """Columns side by side as float64 [rows, columns], an empty field being no number; the labels as int64 [rows] where
+        they are whole, or text."""
         header, rows = self._rows(files)
+        if self.labels is not None and self.labels not in {*header, *(self.columns or ())}:
+            raise _no_column(self.labels, header, ("labels",))
         wanted = self.columns or {"x": tuple(name for name in header if name != self.labels)}
         arrays = {name: self._numbers(header, rows, columns) for name, columns in wanted.items() if columns}
         if self.labels is not None and self.labels in header:
@@ -48,7 +54,9 @@ class Csv(Loader):
             with path.open(newline="", encoding="utf-8-sig") as file:
                 header, *rows = [row for row in csv.reader(file, delimiter=self.delimiter, strict=True) if row] or [[]]
         except (csv.Error, UnicodeDecodeError) as error:
-            raise fail("MS509", f"{path.name} is not readable CSV: {error}", path=("path",)) from error
+            raise fail(
+                "MS509", f"{path.name} is not readable CSV: {error}", help="save it as UTF-8 text", path=("path",)
+            ) from error
         if len(set(header)) != len(header) or not header:
             raise fail(
                 "MS509",
@@ -56,11 +64,20 @@ class Csv(Loader):
                 help="the first line names the columns",
                 path=("path",),
             )
+        other = next((char for char in ";\t|" if len(header) == 1 and char in header[0]), None)
+        if other:
+            raise fail(
+                "MS509",
+                f"{path.name} has one column, named {header[0]!r}",
+                help=f"write delimiter: {json.dumps(other)}",
+                path=("path",),
+            )
         for number, row in enumerate(rows, start=2):
             if len(row) != len(header):
                 raise fail(
                     "MS509",
                     f"{path.name}: line {number} has {len(row)} values, the header {len(header)}",
+                    help="put a field that holds the delimiter in quotes",
                     path=("path",),
                 )
         return header, rows
@@ -69,14 +86,34 @@ class Csv(Loader):
         import numpy as np
 
         if absent := [name for name in columns if name not in header]:
-            raise fail("MS509", f"there is no column {absent[0]!r}; there are {', '.join(header)}", path=("columns",))
+            raise _no_column(absent[0], header, ("columns",))
         places = [header.index(name) for name in columns]
         try:
             return np.array([[float(row[place]) for place in places] for row in rows]).reshape(len(rows), len(places))
-        except ValueError as error:
-            raise fail(
-                "MS509", f"a column is not numeric: {error}", help="name the numeric ones in `columns`", path=("path",)
-            ) from error
+        except ValueError:
+            fields = [
+                [_number(line, header[place], row[place]) for place in places] for line, row in enumerate(rows, 1)
+            ]
+            return np.array(fields)
+
+
+def _number(line: int, column: str, field: str) -> float:
+    """The number in a field; an empty one is a missing value, NaN. Raises MS509 for anything else."""
+    try:
+        return float(field) if field.strip() else math.nan
+    except ValueError as error:
+        raise fail(
+            "MS509",
+            f"row {line} has {field!r} in the column {column!r}, which is no number",
+            help="name the numeric columns, for example columns: {x: [height, weight]}",
+            path=("path",),
+        ) from error
+
+
+def _no_column(name: str, header: list[str], path: tuple[str, ...]) -> ModelspecError:
+    near = get_close_matches(name, header, n=1)
+    fix = f"did you mean {near[0]!r}?" if near else "the first line of the file names the columns"
+    return fail("MS509", f"there is no column {name!r}; there are {', '.join(map(repr, header))}", help=fix, path=path)
 
 
 def _labels(values: list[str]) -> "NDArray[Any]":

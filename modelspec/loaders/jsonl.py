@@ -33,7 +33,7 @@ class Jsonl(Loader):
             if line.strip():
                 samples.append(self._sample(path.name, number, line, samples))
         if not samples:
-            raise fail("MS509", f"{path.name} has no samples", path=("path",))
+            raise fail("MS509", f"{path.name} has no samples", help="write an object a line", path=("path",))
         return {key: self._stack(path.name, key, [sample[key] for sample in samples]) for key in samples[0]}
 
     @staticmethod
@@ -41,11 +41,16 @@ class Jsonl(Loader):
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise fail("MS509", f"{name}: line {number} is not JSON: {error}", path=("path",)) from error
+            said = f"{name}: line {number} is not JSON: {error}"
+            raise fail("MS509", said, help="write an object a line, as json.dumps does", path=("path",)) from error
         if not isinstance(value, dict):
-            raise fail("MS509", f"{name}: line {number} is not an object", path=("path",))
+            said = f"{name}: line {number} is not an object"
+            raise fail(
+                "MS509", said, help='write an object a line, for example {"x": [1, 2], "label": 0}', path=("path",)
+            )
         if before and value.keys() != before[0].keys():
-            raise fail("MS509", f"{name}: line {number} has other keys than line 1", path=("path",))
+            said = f"{name}: line {number} has the keys {', '.join(value)}, and the first {', '.join(before[0])}"
+            raise fail("MS509", said, help="give every sample the same keys", path=("path",))
         return value
 
     @staticmethod
@@ -57,12 +62,21 @@ class Jsonl(Loader):
         except (ValueError, OverflowError):
             array = np.array(None)
         if array.dtype.kind not in "iufbU":
-            shapes = [np.shape(value) if not isinstance(value, dict) else None for value in values]
-            odd = next((i for i, shape in enumerate(shapes) if shape != shapes[0]), 0)
+            odd = next((i for i, value in enumerate(values) if not _alike(value, values[0])), 0)
             raise fail(
                 "MS509",
                 f"{name}: {key!r} does not stack: sample {odd + 1} differs from the first, or is no number",
-                help="give every sample the same shape: pad them",
+                help="give every sample the same shape: pad them; NaN stands for a missing number",
                 path=("path",),
             )
         return array
+
+
+def _alike(value: Any, first: Any) -> bool:
+    """Whether a value has the shape of the first, and nothing but numbers or text in it."""
+    import numpy as np
+
+    try:
+        return np.shape(value) == np.shape(first) and np.array(value).dtype.kind in "iufbU"
+    except (ValueError, OverflowError):
+        return False

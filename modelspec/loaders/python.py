@@ -35,11 +35,9 @@ class Python(Loader):
         """What the function returns, as arrays."""
         import numpy as np
 
-        from modelspec.user_code import explained, resolve
+        from modelspec.user_code import call
 
-        function = resolve(self.loader, files.code)
-        with explained(files.code):
-            value = function(**self.params)
+        value = call(self.loader, files.code, self.params)
         if not isinstance(value, Mapping):
             raise fail(
                 "MS517",
@@ -47,7 +45,15 @@ class Python(Loader):
                 help='return {"x": array}',
                 path=("loader",),
             )
-        arrays = {str(name): np.asarray(array) for name, array in value.items()}
+        try:
+            arrays = {str(name): np.asarray(array) for name, array in value.items()}
+        except ValueError as error:
+            raise fail(
+                "MS517",
+                f"{self.loader} returned rows of different lengths, which make no array",
+                help="give every sample the same shape: pad them",
+                path=("loader",),
+            ) from error
         if objects := [name for name, array in arrays.items() if array.dtype.hasobject]:
             raise fail(
                 "MS517",

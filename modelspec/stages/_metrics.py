@@ -70,8 +70,9 @@ def metric(
         cosines = _cosines(found[judged], source[judged])
         return float(cosines.mean() if name == "cosine_mean" else cosines.min())
     assert labels is not None, "the rules of the spec ask for labels"
-    # Only the classifier itself knows which class a column of its probabilities stands for.
-    answers = found[CLASSES if name in _FROM_CLASSES and judged == "probabilities" and CLASSES in found else judged]
+    # Only the classifier itself knows which class a column stands for, and how it breaks ties.
+    told = name in _FROM_CLASSES and judged in ("probabilities", "scores") and CLASSES in found
+    answers = found[CLASSES if told else judged]
     if answers.dtype.kind == "f" and not np.isfinite(answers).all():
         return None
     return _scored(name, labels, answers)
@@ -102,9 +103,13 @@ def _with_labels(name: str, labels: "Array", found: "Array") -> float:
         return float(
             getattr(functions, _FROM_VALUES[name])(labels.reshape(len(labels), -1), found.reshape(len(found), -1))
         )
+    if labels.size != len(labels):
+        raise ValueError(f"the labels have the shape {list(labels.shape)}, and a class is one value per sample")
     if name in _FROM_CLASSES:
         function, options = _FROM_CLASSES[name]
         return float(getattr(functions, function)(*_same_kind(labels, classes(found)), **options))
+    if found.dtype.kind != "f":
+        raise ValueError("the judged output names classes, and gives no scores")
     scores = _probabilities(found)
     places = _places(labels, scores.shape[1])
     columns = list(range(scores.shape[1]))
@@ -144,9 +149,13 @@ def classes(found: "Array") -> "Array":
 
 
 def _same_kind(labels: "Array", answers: "Array") -> "tuple[Array, Array]":
+    """Both as text where one is. Raises ValueError where they can never be equal: a score of 0 would say nothing."""
     labels = labels.reshape(-1)
-    if labels.dtype.kind in "US" or answers.dtype.kind in "OUS":
-        return labels.astype(str), answers.astype(str)
+    if (labels.dtype.kind in "OUS") == (answers.dtype.kind in "OUS"):
+        return labels, answers
+    labels, answers = labels.astype(str), answers.astype(str)
+    if not set(labels) & set(answers):
+        raise ValueError(f"a label is {str(labels[0])!r}, and an answer {str(answers[0])!r}")
     return labels, answers
 
 

@@ -13,7 +13,7 @@ from modelspec.quantization import Dynamic, Static
 from modelspec.signature import Signature
 from modelspec.stage import Job
 from modelspec.stages._quantize_choice import Survey
-from modelspec.stages._quantize_ranges import measure
+from modelspec.stages._quantize_ranges import CALIBRATION_BATCH, measure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def _static(model: "ModelProto", method: Static, graph: Survey, excluded: list[s
             False,
             QuantType.QInt8,
             QuantType.QUInt8 if method.activations == "uint8" else QuantType.QInt8,
-            measure(prepared, method, ops, _calibration_inputs(job)),
+            measure(prepared, method, ops, *_calibration_inputs(job)),
             [],
             excluded,
             ops,
@@ -77,14 +77,15 @@ def _static(model: "ModelProto", method: Static, graph: Survey, excluded: list[s
     quantizer.model.save_model_to_file(str(target))
 
 
-def _calibration_inputs(job: Job) -> "dict[str, NDArray[Any]]":
+def _calibration_inputs(job: Job) -> "tuple[dict[str, NDArray[Any]], int]":
+    """The inputs, and how many samples of them to give at once."""
     import json
 
-    from modelspec.feed import read_inputs
+    from modelspec.feed import batch_size, read_inputs
 
     signature = Signature.from_lists(json.loads((job.input("signature") / "signature.json").read_text()))
     inputs, _ = read_inputs(job.input("data"), signature)
-    return inputs
+    return inputs, batch_size(signature, CALIBRATION_BATCH)
 
 
 def _prepared(model: "ModelProto", folder: Path) -> Path:

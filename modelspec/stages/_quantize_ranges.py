@@ -23,7 +23,7 @@ to 15, the cosine of MiniLM falls by 0.005 at 4, by 0.002 at 6, and from 8 on by
 the chance that two CPUs stand on two sides of an edge: with 8, one in 30,000 for each range in which they differ."""
 
 
-def measure(source: Path, method: Static, ops: list[str], inputs: "dict[str, NDArray[Any]]") -> Any:
+def measure(source: Path, method: Static, ops: list[str], inputs: "dict[str, NDArray[Any]]", size: int) -> Any:
     """The rounded ranges by tensor, as the library's quantizer takes them. Those of the model's own inputs stay as
     they are: data is the same everywhere, and pixels between 0 and 1 keep the scale 1/255."""
     import numpy as np
@@ -37,7 +37,7 @@ def measure(source: Path, method: Static, ops: list[str], inputs: "dict[str, NDA
         calibrator = create_calibrator(
             source, ops, str(Path(folder) / "augmented.onnx"), kinds[method.ranges], extra_options=options
         )
-        for batch in _whole_batches(inputs):
+        for batch in _whole_batches(inputs, size):
             # One at a time, its ranges merged at once: otherwise the tensors of all batches are held together.
             calibrator.collect_data(_Reader(batch))
         measured = calibrator.compute_data()
@@ -75,11 +75,11 @@ def _moved(size: float, step: float) -> float:
     return (math.ceil(size / step - 0.5) + 0.5) * step if size else 0.0
 
 
-def _whole_batches(inputs: "dict[str, NDArray[Any]]") -> "list[dict[str, NDArray[Any]]]":
+def _whole_batches(inputs: "dict[str, NDArray[Any]]", size: int) -> "list[dict[str, NDArray[Any]]]":
     from modelspec.feed import batches, rows
 
     count = rows(inputs)
-    size = min(CALIBRATION_BATCH, count)
+    size = min(size, count)
     # Histograms need batches of one shape: what does not fill one is left out.
     whole = {name: array[: count - count % size] for name, array in inputs.items()}
     return list(batches(whole, size))

@@ -34,12 +34,27 @@ class Benchmark(Stage):
     repeats: int = Field(200, ge=10, description="Calls that count, at most.", examples=[200])
     seconds: float = Field(5.0, gt=0, le=300, description="Time after which no further call is made.", examples=[5.0])
 
+    def _require_effect(self, job: Job) -> None:
+        from modelspec.feed import batch_size
+        from modelspec.signature import Signature
+
+        signature = Signature.from_lists(json.loads((job.input("signature") / "signature.json").read_text()))
+        fixed = batch_size(signature, self.batch)
+        if self.batch not in (1, fixed):
+            raise fail(
+                "MS507",
+                f"the model takes {fixed} samples at once, always, and not {self.batch}",
+                help="remove benchmark.batch, or export the model with a dynamic first axis",
+                path=("batch",),
+            )
+
     def run(self, job: Job) -> None:
         """Write p50, p95 and p99 in seconds, samples per second, and peak memory in bytes."""
         import subprocess
 
         target = job.target
         assert target is not None
+        self._require_effect(job)
         order = {
             "device": target.device_name,
             "target": target.model_dump(mode="json"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from modelspec.errors import fail
 from modelspec.metric import DEFAULT_MAX_DROP, DEFAULT_METRIC, METRICS, Direction, Gate, Task, direction
 from modelspec.options import ENTRYPOINT, check_entrypoint, text
 from modelspec.stage import Determinism, Job, Request, Stage
@@ -15,6 +16,8 @@ from modelspec.stages import _metrics as compute
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from modelspec.signature import Signature
 
     Array = NDArray[Any]
     Arrays = Mapping[str, Array]
@@ -35,7 +38,7 @@ class Evaluate(Stage):
 
     name: ClassVar[str] = "evaluate"
     summary: ClassVar[str] = "measure the built model and the source on the same data, for the gates"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     after: ClassVar[tuple[str, ...]] = ("golden",)
     takes: ClassVar[tuple[str, ...]] = ("artifact", "signature")
     gives: ClassVar[tuple[str, ...]] = ("metrics",)
@@ -107,9 +110,7 @@ class Evaluate(Stage):
 
     def run(self, job: Job) -> None:
         """Write every metric, of the artifact and of the source; one that is not a number is null, and fails its gate."""
-        import numpy as np
-
-        from modelspec.feed import batches, read_inputs
+        from modelspec.feed import answered, batch_size, read_inputs
         from modelspec.formats import npz
         from modelspec.signature import Signature
 
@@ -117,21 +118,49 @@ class Evaluate(Stage):
         assert target is not None
         signature = Signature.from_lists(json.loads((job.input("signature") / "signature.json").read_text()))
         inputs, labels = read_inputs(job.input("data"), signature)
-        session = target.open_session(job.input("artifact"))
-        parts = [session.run(batch) for batch in batches(inputs, BATCH)]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        size = batch_size(signature, BATCH)
+        found = answered(target.open_session(job.input("artifact")).run, inputs, size)
+        self._require_rows(found, signature)
         source = npz.read(job.input("reference") / "outputs.npz")
         task = self.told_task()
         assert task is not None, "the rules of the spec refuse an evaluation without a task"
         judged = compute.judged_output(found, self.output, task)
+        _warn_of_no_numbers(job, judged, found[judged])
         code = job.input("code")
         value = {
             "task": task,
             "samples": len(found[judged]),
+            "batch": size,
             "metrics": {_short(n): _value(n, code, labels, found, source, judged) for n in self.measured()},
             "source": {_short(n): _value(n, code, labels, source, source, judged) for n in self.measured()},
         }
         (job.output("metrics") / "evaluate.json").write_text(json.dumps(value, indent=2) + "\n")
+
+    def _require_rows(self, found: "Arrays", signature: "Signature") -> None:
+        if found and (self.output is None or self.output in found or self.output not in signature.outputs):
+            return
+        name = self.output or next(iter(signature.outputs))
+        raise fail(
+            "MS516",
+            f"the output {name!r} has no row for each sample, so it cannot be judged",
+            help="judge an output whose first axis is the sample",
+            path=("output",),
+        )
+
+
+def _warn_of_no_numbers(job: Job, name: str, output: "Array") -> None:
+    import numpy as np
+
+    if output.dtype.kind != "f":
+        return
+    lost = int((~np.isfinite(output)).reshape(len(output), -1).any(axis=1).sum())
+    if lost:
+        job.warn(
+            "MS555",
+            f"{lost} of {len(output)} answers in {name!r} are no numbers, so most metrics of it have no value",
+            help="look for missing or extreme values in the data set",
+            path=("data",),
+        )
 
 
 def _short(metric: str) -> str:

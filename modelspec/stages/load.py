@@ -57,7 +57,7 @@ class Load(Stage):
 
 def _rows(arrays: "dict[str, NDArray[Any]]") -> int:
     if not arrays:
-        raise fail("MS509", "the data set holds no arrays")
+        raise fail("MS509", "the data set holds no arrays", help="give it at least the inputs of the model")
     if scalar := next((name for name, array in arrays.items() if array.ndim == 0), None):
         raise fail(
             "MS509", f"the array {scalar!r} has no axis of samples", help="stack the samples along the first axis"
@@ -70,5 +70,5 @@ def _rows(arrays: "dict[str, NDArray[Any]]") -> int:
             help="make the first axis of every array the sample",
         )
     if not (count := next(iter(counts.values()))):
-        raise fail("MS509", "the data set has no samples")
+        raise fail("MS509", "the data set has no samples", help="give it at least one")
     return count

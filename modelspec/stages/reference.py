@@ -37,9 +37,7 @@ class Reference(Stage):
 
     def run(self, job: Job) -> None:
         """Write the outputs, in the order of the samples."""
-        import numpy as np
-
-        from modelspec.feed import batches, read_inputs
+        from modelspec.feed import answered, batch_size, read_inputs
         from modelspec.formats import npz
 
         framework = job.framework
@@ -47,6 +45,6 @@ class Reference(Stage):
         model = framework.load(job.files)
         signature = framework.signature(model, job.signature)
         inputs, _ = read_inputs(job.input("data"), signature)
-        parts = [framework.run(model, signature, batch) for batch in batches(inputs, BATCH)]
-        outputs = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        size = batch_size(signature, BATCH)
+        outputs = answered(lambda batch: framework.run(model, signature, batch), inputs, size)
         npz.write(job.output("reference") / "outputs.npz", outputs)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from tests.build.conftest import Project
 from tests.stages import graphs
 
@@ -27,3 +29,20 @@ def test_an_option_of_a_block_that_is_not_written_shows_the_target(project: Proj
     said = project.build("--progress", "none", exits=3)
     assert "MS522" in said
     assert "targets: [{device: cpu, precision: int8}]" in said
+
+
+def test_data_that_does_not_fit_is_shown(project: Project) -> None:
+    np.savez(project.folder / "test.npz", x=np.zeros((5, 3)), y=np.zeros(5))
+    said = project.build("--progress", "none", exits=3)
+    assert "MS508" in said
+    assert "test: {path: test.npz, labels: y}" in said
+
+
+def test_a_failed_gate_comes_with_the_warnings(project: Project) -> None:
+    """They may say why: here, that the data has a missing value."""
+    x = np.load(project.folder / "test.npz")["x"]
+    x[3, 2] = np.nan
+    np.savez(project.folder / "test.npz", x=x, y=np.zeros(len(x)))
+    said = project.build("--progress", "none", exits=1)
+    assert "MS502" in said
+    assert "warning[MS555]: 1 of 64 answers in 'logits' are no numbers" in said

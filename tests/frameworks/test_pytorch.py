@@ -1,5 +1,6 @@
 """PyTorch sources: loaded strictly, exported with dynamic axes, equal to the module at other sizes than the trace's."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from modelspec.stage import Job
 from modelspec.stages.convert import Convert
 
 CODE = """
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -39,6 +42,37 @@ class Gru(nn.Module):
         _, hidden = self.gru(sequence)
         return self.head(torch.cat([hidden[-1], static], dim=1))
 
+class Pooled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, 4, 7), nn.ReLU(), nn.AvgPool2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    def forward(self, image):
+        return self.body(image)
+
+@dataclass
+class Pair:
+    first: torch.Tensor
+    second: torch.Tensor
+
+class Paired(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+    def forward(self, x):
+        return Pair(self.fc(x), x * 2)
+
+class Odd(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.table = how, nn.Embedding(5, 3)
+    def forward(self, x):
+        if self.how == "random":
+            return nn.functional.dropout(x, 0.5)
+        if self.how == "index":
+            return self.table(x)
+        assert x.shape[1] == 3, "three columns, please"
+        return x
+
 class Named(nn.Module):
     def __init__(self):
         super().__init__()
@@ -50,9 +84,15 @@ class Named(nn.Module):
 def cnn(width=8): return Cnn(width)
 def gru(): return Gru()
 def named(): return Named()
+def pooled(): return Pooled()
+def paired(): return Paired()
+def odd(how): return Odd(how)
 def not_a_module(): return 3
 def broken(): raise KeyError("no such layer")
 """
+
+
+LINE = CODE[: CODE.index("def broken")].count("\n") + 1
 
 
 def tensor(*shape: int | str, dtype: Any = "float32", span: tuple[float, float] | None = None) -> TensorSpec:
@@ -187,7 +227,7 @@ def test_a_state_dict_loads_and_one_with_code_is_refused_unread(source: Source, 
 @pytest.mark.parametrize(("entrypoint", "code", "words"), [
     ("absent", "MS324", "model.py has no callable 'absent'"),
     ("not_a_module", "MS504", "returned int, not a torch.nn.Module"),
-    ("broken", "MS517", "model.py:33: KeyError: 'no such layer'"),
+    ("broken", "MS517", f"model.py:{LINE}: KeyError: 'no such layer'"),
 ])  # fmt: skip
 def test_a_wrong_entrypoint_is_told_with_its_place(
     source: Source, run_stage: Any, entrypoint: str, code: str, words: str
@@ -204,7 +244,7 @@ def test_a_signature_that_the_module_refuses(source: Source, run_stage: Any) -> 
     problem = refused(
         run_stage, *source("cnn"), Signature(inputs=IMAGE.inputs, outputs={"a": tensor(1), "b": tensor(1)})
     )
-    assert "the module returns 1 tensors, and the signature names 2 outputs" in problem.message
+    assert "the module returns 1 tensor, and the signature names a, b" in problem.message
 
 
 def test_an_opset_out_of_reach_is_refused(source: Source, run_stage: Any) -> None:
@@ -242,3 +282,66 @@ def test_the_bytes_do_not_depend_on_the_process_or_the_folder(tmp_path: Path) ->
     assert made[0] == made[1]
     assert str(tmp_path).encode() not in made[0]
     assert b"site-packages" not in made[0]
+
+
+@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
+def test_dynamic_axes_that_must_not_be_small(source: Source, run_stage: Any, exporter: str) -> None:
+    """A kernel of 7 and a pool of 4 refuse the sizes that are tried first."""
+    signature = Signature(inputs={"image": tensor("batch", 1, "height", "width")})
+    job = run_stage(Convert(exporter=exporter), source("pooled")[1], framework=source("pooled")[0], signature=signature)
+    image = np.zeros((2, 1, 33, 47), np.float32)
+    assert open_session(job.output("model") / "model.onnx").run({"image": image})["output"].shape == (2, 4)
+
+
+X = {"x": tensor("batch", 4)}
+
+
+@pytest.mark.parametrize(("entrypoint", "said", "names"), [
+    ("named", {}, ["embedding", "norm"]),
+    ("named", {"norm": tensor("batch"), "embedding": tensor("batch", 4)}, ["embedding", "norm"]),
+    ("named", {"vector": tensor("batch", 4), "length": tensor("batch")}, ["vector", "length"]),
+    ("paired", {}, ["first", "second"]),
+    ("paired", {"second": tensor("batch", 4), "first": tensor("batch", 4)}, ["first", "second"]),
+])  # fmt: skip
+def test_outputs_keep_the_names_that_the_module_gives_them(
+    source: Source, run_stage: Any, entrypoint: str, said: dict[str, TensorSpec], names: list[str]
+) -> None:
+    framework, inputs = source(entrypoint)
+    job = run_stage(Convert(), inputs, framework=framework, signature=Signature(inputs=X, outputs=said))
+    listed = json.loads((job.output("signature") / "signature.json").read_text())["outputs"]
+    assert [output["name"] for output in listed] == names
+    assert [output["shape"][0] for output in listed] == ["batch", "batch"]
+
+
+@pytest.mark.parametrize(("said", "words"), [
+    ({"norm": tensor("batch"), "vector": tensor("batch", 4)}, "returns 2 tensors: embedding, norm, and the signature"),
+    ({"vector": tensor("batch", 4)}, "the signature names vector"),
+    ({"embedding": tensor("batch", 7), "norm": tensor("batch")}, "'embedding' is float32 [4, 4] for the inputs tried"),
+    ({"embedding": tensor("batch"), "norm": tensor("batch")}, "and the signature says float32 [batch]"),
+    ({"embedding": tensor("batch", 4, dtype="int64"), "norm": tensor("batch")}, "says int64 [batch, 4]"),
+])  # fmt: skip
+def test_outputs_that_are_not_what_the_signature_says(
+    source: Source, run_stage: Any, said: dict[str, TensorSpec], words: str
+) -> None:
+    problem = refused(run_stage, *source("named"), Signature(inputs=X, outputs=said))
+    assert problem.code == "MS507"
+    assert words in problem.message
+
+
+@pytest.mark.parametrize(("how", "given", "code", "words"), [
+    ("random", tensor("batch", 3), "MS503", "the source itself gives another answer"),
+    ("assert", tensor("batch", 4), "MS507", "three columns, please"),
+    ("index", tensor("batch", dtype="int64", span=(0, 9)), "MS507", "index out of range"),
+])  # fmt: skip
+def test_what_is_odd_in_a_module_is_told(
+    source: Source, run_stage: Any, how: str, given: TensorSpec, code: str, words: str
+) -> None:
+    problem = refused(run_stage, *source("odd", how=how), Signature(inputs={"x": given}), exporter="torchscript")
+    assert problem.code == code
+    assert words in problem.message
+
+
+def test_indices_without_a_range_find_some_that_serve(source: Source, run_stage: Any) -> None:
+    framework, inputs = source("odd", how="index")
+    signature = Signature(inputs={"x": tensor("batch", dtype="int64")})
+    run_stage(Convert(exporter="torchscript"), inputs, framework=framework, signature=signature)

@@ -134,7 +134,8 @@ def test_csv_columns_by_name_and_labels_that_are_words(loads: Loads) -> None:
     ("", "no header"),
     ("a,a\n1,2\n", "a column twice"),
     ("a,b\n1,2\n3\n", "line 3 has 1 values, the header 2"),
-    ("a,b\n1,x\n", "not numeric"),
+    ("a,b\n1,x\n", "row 1 has 'x' in the column 'b', which is no number"),
+    ("a;b\n1;2\n", "one column, named 'a;b'"),
     ("a,b\n", "no samples"),
     (b"a,b\n1,\xff\n", "not readable CSV"),
     ('a,b\n1,"2\n', "not readable CSV"),
@@ -145,9 +146,18 @@ def test_a_bad_csv_is_refused(loads: Loads, content: bytes | str, words: str) ->
     assert words in problem.message
 
 
-def test_labels_that_are_not_there_are_told(loads: Loads) -> None:
-    problem = refused(loads, Csv(path="d.csv", labels="kind"), "a\n1\n")
-    assert problem.message == "the data set has no array 'kind' for the labels; it has x"
+def test_an_empty_field_is_a_missing_number(loads: Loads) -> None:
+    found = loads(Csv(path="d.csv", labels="y"), "a,b,y\n1,,0\n ,4,1\n")
+    np.testing.assert_array_equal(found["x"], [[1, np.nan], [np.nan, 4]])
+
+
+def test_columns_and_labels_that_are_not_there_are_told(loads: Loads) -> None:
+    problem = refused(loads, Csv(path="d.csv", labels="kind"), "a, kind\n1,2\n")
+    assert problem.message == "there is no column 'kind'; there are 'a', ' kind'"
+    assert problem.help == "did you mean ' kind'?"
+    problem = refused(loads, Csv(path="d.csv", columns={"x": ("a", "z")}), "a,b\n1,2\n")
+    assert (problem.path, problem.message) == (("columns",), "there is no column 'z'; there are 'a', 'b'")
+    assert refused(loads, Npz(path="d.npz", labels="y"), archive(x=np.eye(2))).code == "MS509"
 
 
 def test_jsonl_keys_become_arrays(loads: Loads) -> None:
@@ -161,10 +171,11 @@ def test_jsonl_keys_become_arrays(loads: Loads) -> None:
     ("", "no samples"),
     ("{", "line 1 is not JSON"),
     ('{"a": 1}\n[1]\n', "line 2 is not an object"),
-    ('{"a": 1}\n{"b": 1}\n', "line 2 has other keys than line 1"),
+    ('{"a": 1}\n{"b": 1}\n', "line 2 has the keys b, and the first a"),
     ('{"a": [1, 2]}\n{"a": [1]}\n', "'a' does not stack: sample 2"),
     ('{"a": {"b": 1}}\n', "'a' does not stack"),
     ('{"a": null}\n', "'a' does not stack"),
+    ('{"a": [1]}\n{"a": [2]}\n{"a": [null]}\n', "'a' does not stack: sample 3"),
     ("[" * 100_000 + "\n", "line 1 is not JSON"),
 ])  # fmt: skip
 def test_bad_json_lines_are_refused(loads: Loads, content: str, words: str) -> None:
@@ -187,11 +198,19 @@ def test_user_code_returns_arrays(loads: Loads) -> None:
     ("def load(:\n", "MS517", "data.py:1: SyntaxError"),
     ("import no_such_module\n", "MS517", "data.py:1: ModuleNotFoundError"),
     ("x = 1\n", "MS324", "no callable 'load'"),
+    ("def load(size):\n    return {}\n", "MS517", "does not take these params: missing a required argument: 'size'"),
+    ("def load(count):\n    return {'x': [[1], [1, 2]]}\n", "MS517", "rows of different lengths"),
+    ("def load(count):\n    return open(__file__[:-7] + 'table.csv')\n", "MS517", "No such file or directory: 'table.csv'"),
 ])  # fmt: skip
 def test_user_code_that_fails_is_told_with_its_line(loads: Loads, content: str, code: str, words: str) -> None:
     problem = refused(loads, PYTHON, content)
     assert problem.code == code
     assert words in problem.message
+
+
+def test_a_file_that_user_code_reads_is_to_be_declared(loads: Loads) -> None:
+    content = "def load(count):\n    return open(__file__[:-7] + 'table.csv')\n"
+    assert 'source: code: ["*.py", "table.csv"]' in refused(loads, PYTHON, content).help
 
 
 def test_a_sample_is_the_first_rows(tmp_path: Path, run_stage: Any) -> None:

@@ -89,6 +89,31 @@ def test_a_classifier_that_names_its_classes_is_believed() -> None:
     assert value("log_loss", np.array([3, 1, 2]), outputs, judged="probabilities") == pytest.approx(0)
 
 
+def test_a_classifier_that_names_its_classes_is_believed_over_its_scores() -> None:
+    """A support vector machine votes; the largest of its scores may be another class."""
+    outputs = {"label": np.array(["b", "a"], dtype=object), "scores": np.array([[0.3, 0.2, 0.1], [0.3, 0.2, 0.1]])}
+    assert value("accuracy", np.array(["b", "a"]), outputs, judged="scores") == 1
+
+
+@pytest.mark.parametrize(("name", "labels", "found"), [
+    ("accuracy", np.array(["cat", "dog"]), np.eye(2)),
+    ("accuracy", np.array([0, 1]), np.array(["cat", "dog"])),
+    ("log_loss", np.array([0, 1]), np.array([0, 1])),
+    ("roc_auc_ovr", np.array([0, 1]), np.array([0, 1])),
+    ("accuracy", np.eye(2), np.eye(2)),
+])  # fmt: skip
+def test_labels_and_answers_that_cannot_be_compared_are_refused(name: str, labels: Any, found: Any) -> None:
+    with pytest.raises(ModelspecError, match="MS516"):
+        value(name, labels, found)
+
+
+@pytest.mark.parametrize(("labels", "found"), [
+    (np.array(["0", "1"]), np.eye(2)), (np.array([False, True]), np.eye(2)), (np.array([0.0, 1.0]), np.array([0, 1])),
+])  # fmt: skip
+def test_labels_of_another_type_are_compared_by_meaning(labels: Any, found: Any) -> None:
+    assert value("accuracy", labels, found) == 1
+
+
 def test_what_is_no_number_is_null() -> None:
     broken = LOGITS.copy()
     broken[3, 1] = np.nan
@@ -160,6 +185,7 @@ def test_the_artifact_and_the_source_are_measured_alike(run_stage: Any, tmp_path
     assert found == {
         "task": "classification",
         "samples": 70,
+        "batch": 64,
         "metrics": {"accuracy": 1.0, "agreement": 1.0, "cost": 0.0},
         "source": {"accuracy": 1.0, "agreement": 1.0, "cost": 0.0},
     }
