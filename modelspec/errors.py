@@ -76,6 +76,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS323": (Exit.SPEC, "no such output of the model"),
     "MS324": (Exit.SPEC, "the user code does not exist"),
     "MS325": (Exit.SPEC, "wrong use of the command line"),
+    "MS326": (Exit.SPEC, "two metrics have one name"),
     # 4xx: the environment
     "MS401": (Exit.ENVIRONMENT, "a package is not installed"),
     "MS402": (Exit.ENVIRONMENT, "a file or folder cannot be written or read"),

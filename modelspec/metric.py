@@ -77,6 +77,10 @@ _DROP = r"^(off|[0-9]{1,30}(\.[0-9]{1,30})?%)$"
 
 def _limit(value: float | str) -> float | str:
     if isinstance(value, str):
+        if value.endswith("%"):
+            raise refuse(
+                "MS213", f"{value!r} is a share, which only max_drop takes", "write a plain number, such as 0.9"
+            )
         parse_quantity(value)
     return value
 

@@ -4,7 +4,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,18 @@ def resolve(entrypoint: str, folder: Path) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def call(entrypoint: str, folder: Path, params: Mapping[str, Any]) -> Any:
-    """What the callable gives for these keyword arguments. Raises what `resolve` does, and MS517 for what goes wrong."""
+def call(entrypoint: str, folder: Path, *arguments: Any, **params: Any) -> Any:
+    """What the callable gives for these arguments. Raises what `resolve` does, and MS517 for what goes wrong."""
     function = resolve(entrypoint, folder)
     try:
-        inspect.signature(function).bind(**params)
-    except TypeError as error:
-        message = f"{entrypoint} does not take these params: {error}"
-        raise fail("MS517", message, help="correct params", path=("params",)) from error
+        inspect.signature(function).bind(*arguments, **params)
+    except (TypeError, ValueError) as error:
+        what = f"{len(arguments)} arguments" if arguments else "these params"
+        message = f"{entrypoint} does not take {what}: {error}"
+        fix = "correct the function" if arguments else "correct params"
+        raise fail("MS517", message, help=fix, path=() if arguments else ("params",)) from error
     with explained(folder):
-        return function(**params)
+        return function(*arguments, **params)
 
 
 class explained:  # noqa: N801 - reads as a sentence: `with explained(folder):`

@@ -65,7 +65,7 @@ class Pytorch(Framework):
 
         torch.manual_seed(0)
         torch.set_num_threads(1)
-        module = call(self.entrypoint, files.code, self.params)
+        module = call(self.entrypoint, files.code, **self.params)
         if not isinstance(module, torch.nn.Module):
             raise fail(
                 "MS504",

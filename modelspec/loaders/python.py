@@ -37,7 +37,7 @@ class Python(Loader):
 
         from modelspec.user_code import call
 
-        value = call(self.loader, files.code, self.params)
+        value = call(self.loader, files.code, **self.params)
         if not isinstance(value, Mapping):
             raise fail(
                 "MS517",

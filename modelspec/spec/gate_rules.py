@@ -117,6 +117,21 @@ def _names(context: Context) -> Iterator[Diagnostic]:
             )
 
 
+def _one_name(context: Context) -> Iterator[Diagnostic]:
+    """Figures and gates go by name, so no two metrics share one."""
+    first: dict[str, Place] = {}
+    for index, metric in enumerate(_metrics(context)):
+        name, place = metric.rpartition(":")[2], ("evaluate", "metrics", index)
+        if _is_code(metric) and name in METRICS:
+            yield context.problem("MS326", f"{name!r} is the name of a metric that modelspec measures", place,
+                                  help="rename the function")  # fmt: skip
+        elif name in first:
+            yield context.problem("MS326", f"two metrics have the name {name!r}", place,
+                                  help="rename one of the functions" if _is_code(metric) else "remove one",
+                                  also=((first[name], "the first is here"),))  # fmt: skip
+        first.setdefault(name, place)
+
+
 def _produced(context: Context) -> dict[str, str]:
     """Metric -> the stage that produces it; user code goes by the name of its callable."""
     asked = {use.stage.name for use in context.uses}
@@ -177,6 +192,10 @@ def _limits(context: Context, gate: Gate, place: Place) -> Iterator[Diagnostic]:
         yield context.problem("MS319", "'reason' has no effect: max_drop is not off", (*place, "reason"), key=True,
                               help="remove it, or write max_drop: off")  # fmt: skip
     if metric is None:
+        if gate.max_drop not in (None, "off") and gate.min is None:
+            yield context.problem("MS315", f"nothing says which way {gate.metric!r} is better, so 'max_drop' cannot judge it",
+                                  (*place, "max_drop"), key=True,
+                                  help="add min, if higher is better; of a cost, return the negative and add min")  # fmt: skip
         return
     wrong, right = ("max", "min") if metric.better == "higher" else ("min", "max")
     if getattr(gate, wrong) is not None:
@@ -214,4 +233,4 @@ def _output(context: Context) -> Iterator[Diagnostic]:
                               help=f"did you mean {near!r}?" if near else f"the outputs are: {', '.join(outputs)}")  # fmt: skip
 
 
-RULES: tuple[Callable[[Context], Iterator[Diagnostic]], ...] = (_task, _names, _gates, _output)
+RULES: tuple[Callable[[Context], Iterator[Diagnostic]], ...] = (_task, _names, _one_name, _gates, _output)

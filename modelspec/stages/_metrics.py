@@ -1,6 +1,7 @@
 """Computes metrics with scikit-learn's functions, from what a model answers and what is true."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,10 @@ def judged_output(outputs: "Mapping[str, Array]", asked: str | None, task: str) 
     """The output that metrics look at: the one asked for, else the only one, else one that says what it is."""
     if asked is not None:
         if asked not in outputs:
-            raise fail("MS323", f"the model has no output {asked!r}; it has {', '.join(outputs)}", path=("output",))
+            near = get_close_matches(asked, outputs, n=1)
+            fix = f"did you mean {near[0]!r}?" if near else "name one of them"
+            said = f"the model has no output {asked!r}; it has {', '.join(outputs)}"
+            raise fail("MS323", said, help=fix, path=("output",))
         return asked
     if len(outputs) == 1:
         return next(iter(outputs))
@@ -198,11 +202,9 @@ def _agreement(found: "Array", source: "Array") -> float:
 
 def user_metric(entrypoint: str, code: Path, labels: "Array | None", outputs: "Mapping[str, Array]") -> float:
     """The number that the user's function gives for (labels, outputs by name). Raises MS517 or MS516."""
-    from modelspec.user_code import explained, resolve
+    from modelspec.user_code import call
 
-    function = resolve(entrypoint, code)
-    with explained(code):
-        value = function(labels, dict(outputs))
+    value = call(entrypoint, code, labels, dict(outputs))
     try:
         return float(value)
     except (TypeError, ValueError) as error:

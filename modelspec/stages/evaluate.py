@@ -57,7 +57,8 @@ class Evaluate(Stage):
     output: str | None = Field(None, description="The output to judge, if there are several.", examples=["logits"])
     metrics: tuple[MetricName, ...] = Field(
         (),
-        description="Names of metrics, or user code as file.py:callable, which takes the labels and the outputs.",
+        description="Names of metrics, or user code as file.py:callable, which takes the labels and the outputs by name, and "
+        "returns a number.",
         examples=[["accuracy", "f1_macro"], ["metrics.py:cost"]],
     )
     gates: tuple[Gate, ...] = Field(
