@@ -9,10 +9,11 @@ from pathlib import Path
 from modelspec import gates, lock, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
-from modelspec.execute.execute import Settings, execute, placed
+from modelspec.execute.execute import Settings, execute
+from modelspec.execute.problems import offline, placed
 from modelspec.gates import Figures, GateResult
 from modelspec.lock import Lock
-from modelspec.match import Match, State, match
+from modelspec.match import Match, demanded, match
 from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
 from modelspec.resolve import Resolved, missing_packages, require_unchanged, resolve, spec_id
@@ -107,7 +108,9 @@ def prepare(asked: Asked) -> Prepared:
     _require_stages(whole, "--no-cache", asked.fresh)
     _require_stages(whole, "--update", asked.update or ())
     missing = missing_packages(packages_needed(whole, loaded.spec.source))
-    return Prepared(asked, resolved, store, stats, whole, plan, match(whole, resolved, store, asked.fresh), missing)
+    matches = match(whole, resolved, store, asked.fresh)
+    matches |= demanded(plan, matches, asked.fresh)
+    return Prepared(asked, resolved, store, stats, whole, plan, matches, missing)
 
 
 def _require_stages(plan: Plan, option: str, names: Collection[str]) -> None:
@@ -123,7 +126,9 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
         raise fail("MS404", f"builds run on Linux, not on {sys.platform}", help="build in a Linux container or in CI")
     prepared = prepare(asked)
     if asked.locked:
-        require_locked(prepared)
+        lock.require_unmoved(prepared.resolved, prepared.whole)
+    if asked.settings.offline:
+        require_offline(prepared)
     if prepared.missing:
         raise ModelspecError(prepared.missing)
     on_prepared(prepared)
@@ -136,15 +141,12 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
     return replace(outcome, warnings=(warning, *outcome.warnings))
 
 
-def require_locked(prepared: Prepared) -> None:
-    """Raise MS631 for each input, tool and option that is not what model.lock says, MS633 where there is no lock."""
-    spec = prepared.resolved.loaded.file
-    locked = lock.read(spec)
-    if locked is None:
-        name = lock.path_of(spec).name
-        raise fail("MS633", f"there is no {name} beside {spec.name}", help="modelspec build writes it; check it in")
-    if changed := lock.changed_inputs(locked, lock.now(prepared.resolved, prepared.whole)):
-        raise ModelspecError(tuple(changed))
+def require_offline(prepared: Prepared) -> None:
+    """Raise MS642 for each action that would have to run, and takes the network."""
+    work = [prepared.matches[id_].action for id_ in prepared.plan.actions if prepared.matches[id_].is_work]
+    problems = [(action, offline(action)) for action in work]
+    if placed_ := tuple(placed(problem, action, prepared.resolved) for action, problem in problems if problem):
+        raise ModelspecError(placed_)
 
 
 def _without_cache(error: CacheUnavailableError, cache: Path) -> Diagnostic:
@@ -158,10 +160,10 @@ def _without_cache(error: CacheUnavailableError, cache: Path) -> Diagnostic:
 
 def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
     """Run what must run, then publish; what turns out to be lost in the cache on the way is made again."""
-    is_cached = all(prepared.matches[id_].state is State.CACHED for id_ in prepared.plan.actions)
+    is_cached = not any(prepared.matches[id_].is_work for id_ in prepared.plan.actions)
     for attempt in range(_ATTEMPTS):
         if is_cached and attempt == 0:
-            records = {id_: _record(prepared, id_) for id_ in prepared.plan.actions}
+            records = _records(prepared, prepared.plan)
             ran: frozenset[str] = frozenset()
             warned: tuple[Diagnostic, ...] = ()
         else:
@@ -177,10 +179,10 @@ def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
 _ATTEMPTS = 3
 
 
-def _record(prepared: Prepared, id_: str) -> Record:
-    record = prepared.matches[id_].record
-    assert record is not None, "an action that is cached has a record"
-    return record
+def _records(prepared: Prepared, plan: Plan) -> dict[str, Record]:
+    """Those that were there before; what is not needed may have none."""
+    found = {id_: prepared.matches[id_].record for id_ in plan.actions}
+    return {id_: record for id_, record in found.items() if record is not None}
 
 
 def _run(
@@ -223,7 +225,7 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     folder = publish.folder_of(resolved.loaded.spec, prepared.asked.output)
     kept, dropped = _other_targets(prepared, folder)
     plan = prepared.whole.only([label for label in prepared.whole.targets if label in {*prepared.plan.targets, *kept}])
-    records |= {id_: _record(prepared, id_) for id_ in plan.actions if id_ not in records}
+    records = {**_records(prepared, plan), **records}
     figures = {label: gates.figures(plan, target, records, store.read) for label, target in plan.targets.items()}
     results = tuple(gates.check(resolved.loaded.spec, figures))
     if prepared.asked.judged and (failed := [result for result in results if not result.passed]):
@@ -299,5 +301,5 @@ def _other_targets(prepared: Prepared, folder: Path) -> tuple[tuple[str, ...], t
 
 
 def _is_built(prepared: Prepared, label: str) -> bool:
-    actions = prepared.whole.only([label]).actions
-    return all(prepared.matches[id_].state is State.CACHED for id_ in actions)
+    matches = demanded(prepared.whole.only([label]), prepared.matches)
+    return not any(match.is_work for match in matches.values())

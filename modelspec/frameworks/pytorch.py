@@ -9,7 +9,8 @@ from pydantic import Field
 from modelspec.errors import fail
 from modelspec.framework import ExportOptions, Files, Framework
 from modelspec.frameworks import _pytorch_export as exporters
-from modelspec.options import Entrypoint, Params, ProjectPath
+from modelspec.options import Entrypoint, Params
+from modelspec.remote import ProjectFile
 from modelspec.signature import Signature
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Pytorch(Framework):
 
     framework: Literal["pytorch"] = Field(description="The source is a PyTorch module.", examples=["pytorch"])
     entrypoint: Entrypoint = Field(description="file.py:callable that returns the module.", examples=["model.py:build"])
-    weights: ProjectPath | None = Field(
+    weights: ProjectFile | None = Field(
         None, description="State dict: .safetensors, or .pt with tensors only.", examples=["weights.safetensors"]
     )
     params: Params = Field(

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from modelspec.errors import fail
 from modelspec.framework import ExportOptions, Files, Framework
-from modelspec.options import ProjectPath
+from modelspec.remote import ProjectFile
 from modelspec.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Sklearn(Framework):
     paths: ClassVar[tuple[str, ...]] = ("artifact",)
 
     framework: Literal["sklearn"] = Field(description="The source is a scikit-learn estimator.", examples=["sklearn"])
-    artifact: ProjectPath = Field(description="The estimator, saved with skops.io.dump.", examples=["model.skops"])
+    artifact: ProjectFile = Field(description="The estimator, saved with skops.io.dump.", examples=["model.skops"])
 
     def load(self, files: Files) -> Any:
         """The estimator. Only types of scikit-learn, SciPy and NumPy are made; anything else is MS612."""

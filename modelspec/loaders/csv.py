@@ -7,7 +7,7 @@ from pydantic import Field
 from modelspec.errors import fail
 from modelspec.framework import Files
 from modelspec.loader import Loader
-from modelspec.options import ProjectPath
+from modelspec.remote import ProjectFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,7 @@ class Csv(Loader):
     paths: ClassVar[tuple[str, ...]] = ("path",)
 
     format: Literal["csv"] = Field("csv", description="Comma-separated values with a header.", examples=["csv"])
-    path: ProjectPath = Field(description="The file.", examples=["data/test.csv"])
+    path: ProjectFile = Field(description="The file.", examples=["data/test.csv"])
     delimiter: str = Field(",", min_length=1, max_length=1, description="What separates the values.", examples=[";"])
     columns: dict[str, tuple[str, ...]] | None = Field(
         None,
