@@ -10,7 +10,7 @@ from modelspec import gates, lock, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
 from modelspec.execute.execute import Settings, execute
-from modelspec.execute.problems import offline, placed
+from modelspec.execute.problems import placed, require_offline
 from modelspec.gates import Figures, GateResult
 from modelspec.lock import Lock
 from modelspec.match import Match, demanded, match
@@ -128,7 +128,7 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
     if asked.locked:
         lock.require_unmoved(prepared.resolved, prepared.whole)
     if asked.settings.offline:
-        require_offline(prepared)
+        require_offline(prepared.plan, prepared.matches, prepared.resolved)
     if prepared.missing:
         raise ModelspecError(prepared.missing)
     on_prepared(prepared)
@@ -139,14 +139,6 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
     with passing_store(prepared.store) as store:
         outcome = _built(replace(prepared, store=store), on_event)
     return replace(outcome, warnings=(warning, *outcome.warnings))
-
-
-def require_offline(prepared: Prepared) -> None:
-    """Raise MS642 for each action that would have to run, and takes the network."""
-    work = [prepared.matches[id_].action for id_ in prepared.plan.actions if prepared.matches[id_].is_work]
-    problems = [(action, offline(action)) for action in work]
-    if placed_ := tuple(placed(problem, action, prepared.resolved) for action, problem in problems if problem):
-        raise ModelspecError(placed_)
 
 
 def _without_cache(error: CacheUnavailableError, cache: Path) -> Diagnostic:

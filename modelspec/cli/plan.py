@@ -32,8 +32,9 @@ def command(
     format_: str,
 ) -> None:
     """Show each action with its state and the reason. Runs nothing."""
-    from modelspec.build import Asked, prepare, require_offline
+    from modelspec.build import Asked, prepare
     from modelspec.execute.execute import Settings
+    from modelspec.execute.problems import require_offline
     from modelspec.lock import require_unmoved
     from modelspec.report import summary
     from modelspec.report.style import Style
@@ -46,7 +47,7 @@ def command(
     if locked:
         require_unmoved(prepared.resolved, prepared.whole)
     if offline:
-        require_offline(prepared)
+        require_offline(prepared.plan, prepared.matches, prepared.resolved)
     if why is not None:
         matches = prepared.of_stage(why)
         click.echo(summary.why_json(matches) if format_ == "json" else summary.why_text(prepared, matches), nl=False)

@@ -1,7 +1,10 @@
 """What is said of actions that cannot run, and of the machine; each with its line of model.yaml."""
 
-from modelspec.errors import Diagnostic
-from modelspec.plan import Action
+from collections.abc import Mapping
+
+from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.match import Match
+from modelspec.plan import Action, Plan
 from modelspec.resolve import Resolved
 
 
@@ -29,6 +32,13 @@ def offline(action: Action) -> Diagnostic | None:
         help=f"run modelspec build --until {action.stage.name} with a network first; or leave --offline out",
         path=("uri",),
     )
+
+
+def require_offline(plan: Plan, matches: Mapping[str, Match], resolved: Resolved) -> None:
+    """Raise MS642 for each action that would have to run, and takes the network."""
+    work = [action for id_, action in plan.actions.items() if matches[id_].is_work]
+    if found := tuple(placed(problem, action, resolved) for action in work if (problem := offline(action))):
+        raise ModelspecError(found)
 
 
 def irreplaceable(action: Action) -> Diagnostic:
