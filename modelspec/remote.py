@@ -65,7 +65,7 @@ class Remote(Options):
     )
     sha256: Annotated[str, AfterValidator(_sha256), text(_SHA256)] = Field(
         description="The SHA-256 of its bytes; any others are refused.",
-        examples=["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"],
+        examples=["0743c21c3a33f7c7613e29511ff6987fbab2493d910bbb0f2c2fa683e8e2df46"],
     )
 
     @property

@@ -95,11 +95,19 @@ class _Run:
                         if not isinstance(event, Waiting | Healing):
                             self.pending.pop(action.id, None)
                         yield event
+                else:
+                    self._foresee(action)
             has_room = self.pending and len(self.running) < self.settings.jobs
             yield from self._finished(_POLL_S if has_room else _IDLE_S)
 
     def _is_idle(self, action: Action) -> bool:
         return action.is_fixed and action.id not in self.wanted
+
+    def _foresee(self, action: Action) -> None:
+        """Have what it takes brought while it waits, where it was never built: it will hardly turn out to be cached."""
+        lacking = {need for need in action.needs if self.plan.actions[need].is_fixed} - self.wanted - set(self.records)
+        if lacking and self.store.latest(self.resolved.spec_id, action.label) is None:
+            self.wanted |= lacking
 
     def _hopeless(self, action: Action) -> bool:
         if any(need in self.failed for need in action.needs):

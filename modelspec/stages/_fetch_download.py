@@ -49,7 +49,7 @@ def download(uri: str, sha256: str, path: Path) -> None:
     """Bring the bytes at `uri` to `path`, whatever part of them lies there. Raises MS640, MS641 and MS401."""
     with _Partial(path, uri) as partial:
         resumed = partial.size > 0
-        if partial.sha256 == sha256:
+        if resumed and partial.sha256 == sha256:
             return
         _persist(uri, partial)
         if partial.sha256 != sha256 and resumed:

@@ -95,6 +95,13 @@ def test_lost_bytes_that_are_needed_again_are_brought_again(project: Project, se
     assert len(server.asked) == 2
 
 
+def test_a_first_build_brings_all_that_it_will_take_at_once(project: Project, server: Server) -> None:
+    fetch_model(project, server)
+    fetch_test(project, server)
+    said = project.build("-j", "2", "--progress", "plain")
+    assert said.index("fetch:artifact") < said.index("load:test") < said.index("sample:test")
+
+
 def test_damaged_bytes_heal(project: Project, server: Server) -> None:
     data = fetch_model(project, server)
     project.build()

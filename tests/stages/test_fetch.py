@@ -98,6 +98,12 @@ def test_what_is_whole_already_is_not_asked_for(server: Server, tmp_path: Path) 
     assert not server.asked
 
 
+def test_an_empty_file_has_to_be_there_too(server: Server, tmp_path: Path) -> None:
+    empty = digest.of_bytes(b"")
+    assert refused(f"{server.base}/file", tmp_path / "part", empty)[0] == "MS641"
+    assert fetched(server.put("file", b""), tmp_path / "part", empty) == b""
+
+
 def test_a_server_that_is_busy_for_a_moment_is_asked_again(server: Server, tmp_path: Path) -> None:
     assert fetched(server.put("file", DATA, failures=[503, 429]), tmp_path / "part") == DATA
     assert len(server.asked) == 3
