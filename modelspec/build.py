@@ -10,10 +10,11 @@ from pathlib import Path
 from modelspec import gates, lock, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
-from modelspec.execute.execute import Settings, execute, placed
+from modelspec.execute.execute import Settings, execute
+from modelspec.execute.problems import placed, require_offline
 from modelspec.gates import Figures, GateResult
 from modelspec.lock import Lock
-from modelspec.match import Match, State, match
+from modelspec.match import Match, State, demanded, match
 from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
 from modelspec.resolve import Resolved, missing_packages, require_unchanged, resolve, spec_id
@@ -108,7 +109,9 @@ def prepare(asked: Asked) -> Prepared:
     _require_stages(whole, "--no-cache", asked.fresh)
     _require_stages(whole, "--update", asked.update or ())
     missing = missing_packages(packages_needed(whole, loaded.spec.source))
-    return Prepared(asked, resolved, store, stats, whole, plan, match(whole, resolved, store, asked.fresh), missing)
+    matches = match(whole, resolved, store, asked.fresh)
+    matches |= demanded(plan, matches, asked.fresh)
+    return Prepared(asked, resolved, store, stats, whole, plan, matches, missing)
 
 
 def _require_stages(plan: Plan, option: str, names: Collection[str]) -> None:
@@ -124,7 +127,9 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
         raise fail("MS404", f"builds run on Linux, not on {sys.platform}", help="build in a Linux container or in CI")
     prepared = prepare(asked)
     if asked.locked:
-        require_locked(prepared)
+        lock.require_unmoved(prepared.resolved, prepared.whole)
+    if asked.settings.offline:
+        require_offline(prepared.plan, prepared.matches, prepared.resolved)
     if prepared.missing:
         raise ModelspecError(prepared.missing)
     on_prepared(prepared)
@@ -135,17 +140,6 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
     with passing_store(prepared.store) as store:
         outcome = _built(replace(prepared, store=store), on_event)
     return replace(outcome, warnings=(warning, *outcome.warnings))
-
-
-def require_locked(prepared: Prepared) -> None:
-    """Raise MS631 for each input, tool and option that is not what model.lock says, MS633 where there is no lock."""
-    spec = prepared.resolved.loaded.file
-    locked = lock.read(spec)
-    if locked is None:
-        name = lock.path_of(spec).name
-        raise fail("MS633", f"there is no {name} beside {spec.name}", help="modelspec build writes it; check it in")
-    if changed := lock.changed_inputs(locked, lock.now(prepared.resolved, prepared.whole)):
-        raise ModelspecError(tuple(changed))
 
 
 def _without_cache(error: CacheUnavailableError, cache: Path) -> Diagnostic:
@@ -159,9 +153,9 @@ def _without_cache(error: CacheUnavailableError, cache: Path) -> Diagnostic:
 
 def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
     """Run what must run, then publish; what turns out to be lost in the cache on the way is made again."""
-    if all(prepared.matches[id_].state is State.CACHED for id_ in prepared.plan.actions):
+    if not any(prepared.matches[id_].is_work for id_ in prepared.plan.actions):
         with suppress(BlobLostError):
-            return _finished(prepared, {id_: _record(prepared, id_) for id_ in prepared.plan.actions}, frozenset())
+            return _finished(prepared, _records(prepared, prepared.plan), frozenset())
     for _ in range(_ATTEMPTS):
         with prepared.store.session(), suppress(BlobLostError):  # one session: nothing is pruned before it is published
             records, ran, warned = _run(prepared, on_event)
@@ -173,10 +167,10 @@ def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
 _ATTEMPTS = 3
 
 
-def _record(prepared: Prepared, id_: str) -> Record:
-    record = prepared.matches[id_].record
-    assert record is not None, "an action that is cached has a record"
-    return record
+def _records(prepared: Prepared, plan: Plan) -> dict[str, Record]:
+    """Those that were there before; what is not needed may have none."""
+    found = {id_: prepared.matches[id_].record for id_ in plan.actions}
+    return {id_: record for id_, record in found.items() if record is not None}
 
 
 def _run(
@@ -219,7 +213,7 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     folder = publish.folder_of(resolved.loaded.spec, prepared.asked.output)
     kept, dropped = _other_targets(prepared, folder)
     plan = prepared.whole.only([label for label in prepared.whole.targets if label in {*prepared.plan.targets, *kept}])
-    records |= {id_: _record(prepared, id_) for id_ in plan.actions if id_ not in records}
+    records = {**_records(prepared, plan), **records}
     figures = {label: gates.figures(plan, target, records, store.read) for label, target in plan.targets.items()}
     results = tuple(gates.check(resolved.loaded.spec, figures))
     if prepared.asked.judged and (failed := [result for result in results if not result.passed]):
@@ -298,5 +292,8 @@ def _other_targets(prepared: Prepared, folder: Path) -> tuple[tuple[str, ...], t
 
 
 def _is_built(prepared: Prepared, label: str) -> bool:
-    found = [prepared.matches[id_] for id_ in prepared.whole.only([label]).actions]
-    return all(match.state is State.CACHED and prepared.store.find(match.key) for match in found)
+    matches = demanded(prepared.whole.only([label]), prepared.matches)
+    return all(
+        match.state is State.UNNEEDED or (match.state is State.CACHED and prepared.store.find(match.key))
+        for match in matches.values()
+    )

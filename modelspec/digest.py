@@ -42,6 +42,22 @@ def of_tree(files: Mapping[str, str]) -> str:
     return of_json(sorted(files.items()))
 
 
+class Running:
+    """The SHA-256 of bytes that come piece by piece."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, data: bytes) -> None:
+        """The next piece."""
+        self._digest.update(data)
+
+    @property
+    def sha256(self) -> str:
+        """Of all so far."""
+        return self._digest.hexdigest()
+
+
 def copy_and_hash(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
     """Copy all that is left of `source`; returns the SHA-256 and the number of bytes."""
     digest = hashlib.sha256()

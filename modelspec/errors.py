@@ -51,6 +51,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS213": (Exit.SPEC, "a quantity needs a unit"),
     "MS214": (Exit.SPEC, "not a dimension"),
     "MS215": (Exit.SPEC, "an empty range"),
+    "MS216": (Exit.SPEC, "an address with a user or a password"),
     # 3xx: rules across keys, and the files the spec names
     "MS301": (Exit.SPEC, "no such data set"),
     "MS302": (Exit.SPEC, "the data set is read by nothing"),
@@ -135,6 +136,9 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS631": (Exit.INTEGRITY, "model.lock is out of date"),
     "MS632": (Exit.INTEGRITY, "a result is not the one that model.lock pins"),
     "MS633": (Exit.INTEGRITY, "there is no model.lock"),
+    "MS640": (Exit.INTEGRITY, "a file from elsewhere has another digest"),
+    "MS641": (Exit.ENVIRONMENT, "a file from elsewhere cannot be had"),
+    "MS642": (Exit.ENVIRONMENT, "--offline, and a file from elsewhere is missing"),
 }
 """Each code with the exit status it leads to and its title."""
 

@@ -38,7 +38,7 @@ class Lock(Options):
     """The whole file."""
 
     formatVersion: Literal[1] = Field(description="Version of this file's shape.")  # noqa: N815 - the spelling of the file
-    inputs: Digests = Field(default_factory=dict, description="Weights, data and code, by path.")
+    inputs: Digests = Field(default_factory=dict, description="Weights, data and code, by path or address.")
     tools: Digests = Field(default_factory=dict, description="Versions that can change a result.")
     targets: dict[str, TargetLock] = Field(default_factory=dict, description="Each target by its name.")
 
@@ -99,9 +99,11 @@ def now(resolved: Resolved, plan: Plan) -> Lock:
     root = resolved.loaded.root
     files = [*(file for files in resolved.files.values() for file in files), *resolved.code]
     tools = {name: version for action in plan.actions.values() for name, version in action.packages.items()}
+    here = {file.origin.relative_to(root).as_posix(): _written(file.sha256) for file in files}
+    elsewhere = {remote.uri: _written(remote.sha256) for remote in resolved.remote.values()}
     return Lock(
         formatVersion=1,
-        inputs={file.origin.relative_to(root).as_posix(): _written(file.sha256) for file in files},
+        inputs={**here, **elsewhere},
         tools={"modelspec": toolchain.own_version(), **tools},
         targets={label: TargetLock(recipe=_recipe(plan, label)) for label in plan.targets},
     )
@@ -123,6 +125,17 @@ def instruction_set() -> str:
     """The machine as far as `numeric` results depend on it."""
     facts = toolchain.facts(["arch", "isa"])
     return f"{facts['arch']} {facts['isa']}"
+
+
+def require_unmoved(resolved: Resolved, plan: Plan) -> None:
+    """Raise MS631 for each input, tool and option that is not what the lock says, MS633 where there is no lock."""
+    spec = resolved.loaded.file
+    locked = read(spec)
+    if locked is None:
+        name = path_of(spec).name
+        raise fail("MS633", f"there is no {name} beside {spec.name}", help="modelspec build writes it; check it in")
+    if changed := changed_inputs(locked, now(resolved, plan)):
+        raise ModelspecError(tuple(changed))
 
 
 def changed_inputs(locked: Locked, current: Lock) -> list[Diagnostic]:

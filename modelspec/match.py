@@ -18,6 +18,7 @@ class State(StrEnum):
     CACHED = "cached"
     RUN = "run"
     WAITS = "waits"
+    UNNEEDED = "not needed"
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,20 @@ class Match:
     record: Record | None = None
     reasons: tuple[Reason, ...] = ()
 
+    @property
+    def is_work(self) -> bool:
+        """Whether a build would do it, as far as can be told."""
+        return self.state not in {State.CACHED, State.UNNEEDED}
+
 
 def input_files(action: Action, records: Mapping[str, Record]) -> dict[str, dict[str, str]] | None:
-    """Each input's files as relative path -> digest; None while an action it needs has no record."""
+    """Each input's files as relative path -> digest; None while an action it needs has no record and no known outputs."""
     found: dict[str, dict[str, str]] = {}
     for name, value in action.inputs.items():
         if isinstance(value, Given):
             found[name] = {file.name: file.sha256 for file in value.files}
+        elif value.known is not None:
+            found[name] = dict(value.known)
         elif value.action in records:
             found[name] = records[value.action].slot(value.slot)
         else:
@@ -90,6 +98,24 @@ def match(plan: Plan, resolved: Resolved, store: Store, fresh: Collection[str] =
             records[action.id] = found.record
     waiting = (found for found in matches.values() if found.state is State.WAITS)
     return matches | {m.action.id: replace(m, reasons=(_waits_for(m.action, records, plan),)) for m in waiting}
+
+
+def demanded(plan: Plan, matches: Mapping[str, Match], fresh: Collection[str] = ()) -> dict[str, Match]:
+    """The matches of a plan; what has known outputs and no record runs only where its bytes are taken, or asked for."""
+    found = {id_: matches[id_] for id_ in plan.actions}
+    for action in plan.actions.values():
+        takers = [found[taker.id] for taker in plan.actions.values() if action.id in taker.needs]
+        known = found[action.id]
+        if not action.is_fixed or known.state is State.CACHED or not takers or action.stage.name in fresh:
+            continue
+        states = {taker.state for taker in takers}
+        if states == {State.CACHED}:
+            reason = Reason("whatever takes it is cached")
+            found[action.id] = replace(known, state=State.UNNEEDED, reasons=(reason,))
+        elif State.RUN not in states:
+            waiting = ", ".join(taker.action.label for taker in takers if taker.state is State.WAITS)
+            found[action.id] = replace(known, state=State.WAITS, reasons=(Reason(f"needed if it runs: {waiting}"),))
+    return found
 
 
 def _waits_for(action: Action, records: Mapping[str, Record], plan: Plan) -> Reason:

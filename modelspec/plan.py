@@ -8,9 +8,11 @@ from modelspec import digest, registry, toolchain
 from modelspec.errors import fail
 from modelspec.framework import Framework
 from modelspec.options import Options
+from modelspec.remote import Remote
 from modelspec.resolve import Path_, Resolved, SourceFile
 from modelspec.spec.words import meant
 from modelspec.stage import Determinism, Request, Stage
+from modelspec.stages.fetch import Fetch
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Made:
 
     action: str
     slot: str
+    known: Mapping[str, str] | None = None
+    """Its files as relative path -> digest, where they are known before it is made."""
 
 
 Input = Given | Made
@@ -49,6 +53,11 @@ class Action:
     @property
     def determinism(self) -> Determinism:
         return self.stage.determinism
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its outputs are known before it runs."""
+        return self.stage.known() is not None
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -158,7 +167,8 @@ class _Planner:
         return TargetPlan(target.label, tuple(chain), published, tuple(metrics))
 
     def _with_providers(self, chain: list[str]) -> list[str]:
-        return list(dict.fromkeys(a for id_ in chain for a in (*self.actions[id_].needs, id_)))
+        needed = [a for id_ in chain for a in (*self._with_providers(list(self.actions[id_].needs)), id_)]
+        return list(dict.fromkeys(needed))
 
     def provided(self, slot: str, request: Request, slots: Mapping[str, Made]) -> Made:
         """The slot `<kind>:<data set>`, made by the stage that provides it."""
@@ -167,6 +177,12 @@ class _Planner:
         options = stage.provide(request, dataset)
         id_ = self.add(options, request, slots, {"stage": ("data", dataset)}, dataset)
         return Made(id_, stage.gives[0])
+
+    def fetched(self, remote: Remote, place: Path_, request: Request) -> Made:
+        """A file that is elsewhere, called by the data set or the key of the source that names it."""
+        stage = Fetch(uri=remote.uri, sha256=remote.sha256, file=remote.file_name)
+        id_ = self.add(stage, request, {}, {"stage": place}, str(place[1]))
+        return Made(id_, "file", stage.known()["file"])
 
     def add(
         self,
@@ -190,8 +206,11 @@ class _Planner:
         }
         for kind, part in parts.items():
             for name in part.paths:
-                if files := self.resolved.files.get((*origins[kind], name)):
+                place = (*origins[kind], name)
+                if files := self.resolved.files.get(place):
                     inputs[name] = Given(files)
+                elif remote := self.resolved.remote.get(place):
+                    inputs[name] = self.fetched(remote, place, request)
         uses_code = any(options.entrypoints() for options in (stage, *parts.values()))
         if uses_code:
             inputs["code"] = Given(self.resolved.code)
@@ -256,4 +275,7 @@ def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]
     for name in {name for action in plan.actions.values() for name in action.packages}:
         extra = "requires" if name in source.requires else source.name if name in source.packages else "onnx"
         needed.setdefault(extra, set()).add(name)
+    for action in plan.actions.values():
+        if tools := action.stage.tools():
+            needed.setdefault("remote", set()).update(tools)
     return {extra: tuple(sorted(names)) for extra, names in needed.items()}

@@ -159,7 +159,7 @@ def _build_record(publication: Publication, checksums: str) -> dict[str, Any]:
         "spec": digest.of_json(resolved.loaded.spec.model_dump(mode="json")),
         "tools": {"modelspec": toolchain.own_version(), **packages},
         "environment": toolchain.facts(["arch", "isa", "cpu", "cores"]),
-        "actions": [_action(publication, id_) for id_ in plan.actions],
+        "actions": [_action(publication, id_) for id_ in plan.actions if id_ in publication.records],
         "metrics": {label: figures.metrics for label, figures in publication.figures.items()},
         "measured": {label: figures.measured for label, figures in publication.figures.items()},
         "gates": [asdict(gate) for gate in publication.gates],

@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from modelspec import digest, registry, toolchain
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.framework import Framework
 from modelspec.options import Options
+from modelspec.remote import Remote, project_paths
 from modelspec.spec.files import matching
 from modelspec.spec.load import Loaded
 from modelspec.store.stat_cache import StatCache
@@ -35,6 +35,8 @@ class Resolved:
     files: dict[Path_, tuple[SourceFile, ...]]
     """Files by the path, in the spec, of the field that names them."""
     code: tuple[SourceFile, ...]
+    remote: dict[Path_, Remote]
+    """Files that are elsewhere, by the path of the field that names them."""
 
     @property
     def spec_id(self) -> str:
@@ -56,11 +58,15 @@ def resolve(loaded: Loaded, stats: StatCache) -> Resolved:
     """Hash what the spec names. Raises MS317 for what is missing, MS611 for a link that leaves the folder."""
     spec = loaded.spec
     files: dict[Path_, tuple[SourceFile, ...]] = {}
+    remote: dict[Path_, Remote] = {}
     problems: list[Diagnostic] = []
     named: list[tuple[Path_, Options]] = [(("source",), spec.source)]
     named += [(("data", name), loader) for name, loader in spec.data.items()]
     for base, part in named:
         for field in part.paths:
+            if isinstance(elsewhere := getattr(part, field), Remote):
+                remote[(*base, field)] = elsewhere
+                continue
             try:
                 files[(*base, field)] = _field_files(loaded, part, (*base, field), stats)
             except ModelspecError as error:
@@ -73,7 +79,7 @@ def resolve(loaded: Loaded, stats: StatCache) -> Resolved:
     if problems:
         raise ModelspecError(tuple(_placed(problem, loaded) for problem in problems))
     stats.save()
-    return Resolved(loaded, files, code)
+    return Resolved(loaded, files, code, remote)
 
 
 def _placed(problem: Diagnostic, loaded: Loaded) -> Diagnostic:
@@ -81,10 +87,8 @@ def _placed(problem: Diagnostic, loaded: Loaded) -> Diagnostic:
 
 
 def _field_files(loaded: Loaded, part: Options, path: Path_, stats: StatCache) -> tuple[SourceFile, ...]:
-    value = getattr(part, str(path[-1]))
-    names: Iterable[str] = () if value is None else (value,) if isinstance(value, str) else value
     found: list[SourceFile] = []
-    for name in names:
+    for name in project_paths(getattr(part, str(path[-1]))):
         found += _tree(loaded.root, name, path, stats)
     return tuple(found)
 
@@ -167,7 +171,7 @@ def missing_packages(needed: dict[str, tuple[str, ...]]) -> tuple[Diagnostic, ..
         if absent := toolchain.missing(names):
             fix = (
                 f"pip install 'modelspec-build[{extra}]'"
-                if extra in registry.frameworks()
+                if extra in {*registry.frameworks(), "remote"}
                 else f"pip install {' '.join(absent)}"
             )
             problems.append(Diagnostic("MS401", f"not installed: {', '.join(absent)}", help=fix))

@@ -53,6 +53,8 @@ class Job:
     loader: Loader | None = None
     target: Target | None = None
     warnings: list[Diagnostic] = field(default_factory=list)
+    resume: Path | None = None
+    """For a stage that `resumes`: the file that outlives the run."""
 
     def input(self, slot: str) -> Path:
         """The folder with the files of an input."""
@@ -110,6 +112,8 @@ class Stage(Options):
     """Whether nothing else may run on the machine meanwhile."""
     network: ClassVar[bool] = False
     """Whether the worker keeps the network."""
+    resumes: ClassVar[bool] = False
+    """Whether what a failed or ended run leaves at `job.resume` is taken up by the next one."""
     block: ClassVar[Any] = None
     """The type of the stage's block in model.yaml when that is not the stage itself; `False` when it has no block."""
 
@@ -127,6 +131,21 @@ class Stage(Options):
     def provide(cls, request: Request, dataset: str) -> Self:
         """The options that make the slot `<provides>:<dataset>`."""
         raise NotImplementedError
+
+    def known(self) -> Mapping[str, Mapping[str, str]] | None:
+        """The outputs, where they are known before it runs: slot -> relative path -> SHA-256.
+
+        Whatever takes them has its key at once, and the work is not done where nobody needs the bytes.
+        """
+        return None
+
+    def tools(self) -> tuple[str, ...]:
+        """Distributions that the work takes and that cannot change its result: not keyed."""
+        return ()
+
+    def address(self) -> str:
+        """What is loaded over the network; "" for nothing."""
+        return ""
 
     def inputs(self, request: Request) -> Mapping[str, str]:
         """Local input name -> slot, or `<slot>:<data set>`; local names become folders of the job.

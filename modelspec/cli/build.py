@@ -17,6 +17,7 @@ from modelspec.errors import fail
 @click.option("--until", metavar="STAGE", help="Stop after this stage; publishes nothing.")
 @click.option("--no-cache", "fresh", metavar="STAGE", multiple=True, help="Run this stage again; repeatable.")
 @options.locked_option
+@options.offline_option
 @click.option(
     "--update",
     metavar="[STAGE]",
@@ -49,6 +50,7 @@ def command(
     until: str | None,
     fresh: tuple[str, ...],
     locked: bool,
+    offline: bool,
     update: str | None,
     jobs: int | None,
     keep_going: bool,
@@ -70,7 +72,7 @@ def command(
     if locked and update is not None:
         raise fail("MS325", "--locked keeps model.lock and --update moves it", help="leave one of them out")
     settings = Settings(
-        jobs or len(os.sched_getaffinity(0)), keep_going, timeout, options.size("--memory", memory), fresh
+        jobs or len(os.sched_getaffinity(0)), keep_going, timeout, options.size("--memory", memory), fresh, offline
     )
     asked = Asked(
         options.spec_file(file),

@@ -86,6 +86,13 @@ def locked_option(command: F) -> F:
     return click.option("--locked", is_flag=True, help="Fail (5) where anything differs from model.lock.")(command)
 
 
+def offline_option(command: F) -> F:
+    """`--offline`: no network."""
+    return click.option(
+        "--offline", is_flag=True, help="Load nothing over the network: what is missing is said at once (4)."
+    )(command)
+
+
 def cache_option(command: F) -> F:
     """`--cache-dir`: where results are kept between builds."""
     return click.option(

@@ -15,6 +15,7 @@ from modelspec.errors import Exit
 @click.option("--until", metavar="STAGE", help="Plan up to this stage.")
 @click.option("--why", metavar="STAGE", help="Show the whole difference to the last record of this stage.")
 @options.locked_option
+@options.offline_option
 @click.option("--exit-code", is_flag=True, help=f"Exit with {Exit.WORK_TO_DO.value} when there is work to do.")
 @options.cache_option
 @options.format_option("human", "json")
@@ -25,19 +26,28 @@ def command(
     until: str | None,
     why: str | None,
     locked: bool,
+    offline: bool,
     exit_code: bool,
     cache_dir: Path | None,
     format_: str,
 ) -> None:
     """Show each action with its state and the reason. Runs nothing."""
-    from modelspec.build import Asked, prepare, require_locked
+    from modelspec.build import Asked, prepare
+    from modelspec.execute.execute import Settings
+    from modelspec.execute.problems import require_offline
+    from modelspec.lock import require_unmoved
     from modelspec.report import summary
     from modelspec.report.style import Style
     from modelspec.store.store import default_folder
 
-    prepared = prepare(Asked(options.spec_file(file), cache_dir or default_folder(), targets=targets, until=until))
+    settings = Settings(offline=offline)
+    prepared = prepare(
+        Asked(options.spec_file(file), cache_dir or default_folder(), targets=targets, until=until, settings=settings)
+    )
     if locked:
-        require_locked(prepared)
+        require_unmoved(prepared.resolved, prepared.whole)
+    if offline:
+        require_offline(prepared.plan, prepared.matches, prepared.resolved)
     if why is not None:
         matches = prepared.of_stage(why)
         click.echo(summary.why_json(matches) if format_ == "json" else summary.why_text(prepared, matches), nl=False)

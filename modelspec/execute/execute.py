@@ -11,6 +11,7 @@ from modelspec.execute.diagnose import diagnose
 from modelspec.execute.events import Cached, Event, Failed, Finished, Healing, Skipped, Started, Waiting, Warned
 from modelspec.execute.job_file import Result, read_result
 from modelspec.execute.pool import Done, Pool
+from modelspec.execute.problems import irreplaceable, not_isolated, offline, placed
 from modelspec.execute.scratch import collect, keep_log, prepare
 from modelspec.match import Match, State, input_files, match_one
 from modelspec.plan import Action, Plan
@@ -37,6 +38,8 @@ class Settings:
     memory: int | None = None
     """Bytes that each process of an action may use."""
     fresh: Collection[str] = ()
+    offline: bool = False
+    """Whether what takes the network is an error."""
 
 
 @dataclass
@@ -74,22 +77,37 @@ class _Run:
     pending: dict[str, Action] = field(default_factory=dict)
     healed: dict[str, int] = field(default_factory=dict)
     networked: str = ""
+    wanted: set[str] = field(default_factory=set)
+    """Actions with known outputs whose bytes are needed: the others do not run."""
 
     def events(self) -> Iterator[Event]:
         self.pending = dict(self.plan.actions)
-        while self.pending or self.running:
+        taken = {need for action in self.plan.actions.values() for need in action.needs}
+        self.wanted = {a.id for a in self.pending.values() if a.id not in taken or a.stage.name in self.settings.fresh}
+        while self.running or any(not self._is_idle(action) for action in self.pending.values()):
             for action in list(self.pending.values()):
                 if self._hopeless(action):
                     del self.pending[action.id]
                     self.failed.add(action.id)
                     yield Skipped(action)
-                elif all(need in self.records for need in action.needs):
+                elif input_files(action, self.records) is not None:
                     for event in self._advance(action):
                         if not isinstance(event, Waiting | Healing):
                             self.pending.pop(action.id, None)
                         yield event
+                else:
+                    self._foresee(action)
             has_room = self.pending and len(self.running) < self.settings.jobs
             yield from self._finished(_POLL_S if has_room else _IDLE_S)
+
+    def _is_idle(self, action: Action) -> bool:
+        return action.is_fixed and action.id not in self.wanted
+
+    def _foresee(self, action: Action) -> None:
+        """Have what it takes brought while it waits, where it was never built: it will hardly turn out to be cached."""
+        lacking = {need for need in action.needs if self.plan.actions[need].is_fixed} - self.wanted - set(self.records)
+        if lacking and self.store.latest(self.resolved.spec_id, action.label) is None:
+            self.wanted |= lacking
 
     def _hopeless(self, action: Action) -> bool:
         if any(need in self.failed for need in action.needs):
@@ -103,6 +121,14 @@ class _Run:
             yield self._cached(action, match.record)
             return
         if problem := self._irreplaceable(match):
+            yield self._failure(match, (problem,), "")
+            return
+        if self._is_idle(action):
+            return
+        if lacking := [need for need in action.needs if need not in self.records]:
+            self.wanted.update(lacking)
+            return
+        if self.settings.offline and (problem := offline(action)):
             yield self._failure(match, (problem,), "")
             return
         if not self._has_room(action):
@@ -142,11 +168,7 @@ class _Run:
         record = self.store.record(match.key)
         if record is None or record.determinism != Determinism.RECORDED:
             return None
-        return Diagnostic(
-            "MS602",
-            f"the recorded result of {match.action.label} is no longer whole in the cache, and cannot be made again",
-            help=f"restore the cache; or accept another result: modelspec build --no-cache {match.action.stage.name}",
-        )
+        return irreplaceable(match.action)
 
     def _heal(self, match: Match, sha256: str) -> Iterator[Event]:
         """Have the bytes made again by whichever action made them; give up on a disk that loses them each time."""
@@ -211,7 +233,7 @@ class _Run:
                 said = read_result(running.scratch)
                 if said and said.networked and not self.networked:
                     self.networked = said.networked
-                    yield Warned(_not_isolated(said.networked))
+                    yield Warned(not_isolated(said.networked))
                 yield self._conclude(running, said, ended)
             finally:
                 release(running.locks)
@@ -257,30 +279,6 @@ class _Run:
     def _failure(self, match: Match, problems: tuple[Diagnostic, ...], log: str) -> Failed:
         self.failed.add(match.action.id)
         return Failed(match.action, tuple(placed(p, match.action, self.resolved) for p in problems), log)
-
-
-def _not_isolated(reason: str) -> Diagnostic:
-    return Diagnostic(
-        "MS453",
-        f"actions keep the network here: {reason}",
-        help="allow user namespaces, so that nothing can slip into a build from outside",
-        severity="warning",
-    )
-
-
-def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnostic:
-    """A stage's problem with its line in model.yaml: the option at fault, else the block the action comes from."""
-    positions = resolved.loaded.positions
-    kinds = ("loader", "stage", "framework", "target")
-    places = [action.origins[k] for k in kinds if k in {"stage", "target", *action.parts} & set(action.origins)]
-    path = next((place for place in places if positions.has(place)), places[0])
-    if problem.path:
-        parts = {"stage": action.stage, **action.parts}
-        owners = (kind for kind, part in parts.items() if problem.path[0] in type(part).model_fields)
-        exact = (*action.origins[next(owners, "stage")], *problem.path)
-        # Of a block that is not written at all, no line can be shown.
-        path = exact if positions.has(exact[:1]) else path
-    return problem.at(file=str(resolved.loaded.file), span=positions.value(path), path=path)
 
 
 def release(locks: list[FileLock]) -> None:

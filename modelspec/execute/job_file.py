@@ -14,13 +14,14 @@ from modelspec.signature import Signature
 from modelspec.stage import Job, Stage
 
 
-def write_job(root: Path, action: Action) -> None:
-    """Write job.json."""
+def write_job(root: Path, action: Action, resume: Path | None = None) -> None:
+    """Write job.json. `resume`: the file that outlives the run, for a stage that asks for one."""
     value = {
         "stage": action.stage.name,
         "options": action.stage.model_dump(mode="json"),
         "parts": {kind: _part_to_json(part) for kind, part in action.parts.items()},
         "distributions": sorted(action.packages),
+        "resume": str(resume) if resume else None,
     }
     (root / "job.json").write_text(json.dumps(value))
 
@@ -48,7 +49,8 @@ def read_job(root: Path) -> tuple[Stage, Job, frozenset[str]]:
             parts[kind] = Signature.from_lists(part["signature"])
         else:
             parts[kind] = _revive(folders[kind][part["name"]], part["options"])
-    return stage, Job(root=root, **parts), frozenset(value["distributions"])
+    resume = Path(value["resume"]) if value["resume"] else None
+    return stage, Job(root=root, resume=resume, **parts), frozenset(value["distributions"])
 
 
 def _revive(kind: type[Any], options: dict[str, Any]) -> Any:

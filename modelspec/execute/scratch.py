@@ -12,7 +12,7 @@ from modelspec.execute.job_file import Result, write_job
 from modelspec.match import Match
 from modelspec.plan import Given
 from modelspec.resolve import SourceFile
-from modelspec.store.files import cache_errors, copy_file, remove_tree, seal
+from modelspec.store.files import cache_errors, copy_file, make_folder, remove_tree, seal
 from modelspec.store.record import Output, Record
 from modelspec.store.store import Store
 
@@ -33,7 +33,10 @@ def prepare(match: Match, records: Mapping[str, Record], store: Store) -> Path:
             else:
                 for path, sha256 in records[value.action].slot(value.slot).items():
                     store.take(sha256, folder / path)
-        write_job(scratch, match.action)
+        resume = store.partial(match.key) if match.action.stage.resumes else None
+        if resume:
+            make_folder(resume.parent)
+        write_job(scratch, match.action, resume)
     return scratch
 
 
@@ -55,11 +58,22 @@ def collect(match: Match, said: Result, scratch: Path, store: Store) -> Record:
     made = scratch / "out"
     with cache_errors("writing to the cache"):
         outputs = tuple(_sealed(made, path) for path in digest.files_under(made))
+    _require_known(match, outputs)
     warnings = tuple({field: asdict(warning)[field] for field in _KEPT} for warning in said.diagnostics)
     determinism = match.action.determinism.value
     record = Record(match.key, dict(match.preimage), outputs, determinism, said.seconds, warnings)
     store.commit(record, made)
     return record
+
+
+def _require_known(match: Match, outputs: tuple[Output, ...]) -> None:
+    """What was known beforehand is what was made: the keys of others have been made of it."""
+    known = match.action.stage.known()
+    if known is None:
+        return
+    expected = {f"{slot}/{path}": sha256 for slot, files in known.items() for path, sha256 in files.items()}
+    if {output.path: output.sha256 for output in outputs} != expected:
+        raise fail("MS640", "what was written is not what came", help="check the disk, and build again")
 
 
 def _sealed(folder: Path, path: str) -> Output:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from modelspec.errors import fail
 from modelspec.framework import ExportOptions, Files, Framework
-from modelspec.options import ProjectPath
+from modelspec.remote import ProjectFile
 from modelspec.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Onnx(Framework):
     folders: ClassVar[tuple[str, ...]] = ("artifact",)
 
     framework: Literal["onnx"] = Field(description="The source is an ONNX model.", examples=["onnx"])
-    artifact: ProjectPath = Field(
+    artifact: ProjectFile = Field(
         description="The .onnx file; or the folder that holds one .onnx file and its external data.",
         examples=["model.onnx"],
     )

@@ -10,7 +10,8 @@ from modelspec.errors import fail
 from modelspec.formats.trust import Trust
 from modelspec.framework import ExportOptions, Files, Framework
 from modelspec.frameworks import _pytorch_export as exporters
-from modelspec.options import Entrypoint, Params, ProjectPath, refuse
+from modelspec.options import Entrypoint, Params, refuse
+from modelspec.remote import ProjectFile, file_name
 from modelspec.signature import Signature
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Pytorch(Framework):
 
     framework: Literal["pytorch"] = Field(description="The source is a PyTorch module.", examples=["pytorch"])
     entrypoint: Entrypoint = Field(description="file.py:callable that returns the module.", examples=["model.py:build"])
-    weights: ProjectPath | None = Field(
+    weights: ProjectFile | None = Field(
         None, description="State dict: .safetensors, or .pt with tensors only.", examples=["weights.safetensors"]
     )
     trust: Trust | None = Field(
@@ -48,8 +49,8 @@ class Pytorch(Framework):
     @classmethod
     def _has_effect(cls, value: str | None, info: ValidationInfo) -> str | None:
         weights = info.data.get("weights")
-        if value is not None and "weights" in info.data and (weights is None or _is_safetensors(weights)):
-            what = "there are no weights" if weights is None else f"{weights} holds tensors only"
+        if value is not None and "weights" in info.data and (weights is None or _is_safetensors(file_name(weights))):
+            what = "there are no weights" if weights is None else f"{file_name(weights)} holds tensors only"
             raise refuse("MS319", f"'trust' has no effect: {what}", "remove it")
         return value
 
@@ -111,8 +112,8 @@ class Pytorch(Framework):
         onnx_model.write(proto, target)
 
 
-def _is_safetensors(weights: object) -> bool:
-    return isinstance(weights, str) and weights.lower().endswith(".safetensors")
+def _is_safetensors(name: str) -> bool:
+    return name.lower().endswith(".safetensors")
 
 
 def _fill(module: Any, weights: Mapping[str, Any]) -> None:

@@ -11,7 +11,8 @@ from modelspec.errors import fail
 from modelspec.formats.trust import Trust
 from modelspec.framework import ExportOptions, Files, Framework
 from modelspec.frameworks import _sklearn_export as exporter
-from modelspec.options import ProjectPath, refuse
+from modelspec.options import refuse
+from modelspec.remote import ProjectFile, file_name
 from modelspec.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Sklearn(Framework):
     paths: ClassVar[tuple[str, ...]] = ("artifact",)
 
     framework: Literal["sklearn"] = Field(description="The source is a scikit-learn estimator.", examples=["sklearn"])
-    artifact: ProjectPath = Field(description="The estimator, saved with skops.io.dump.", examples=["model.skops"])
+    artifact: ProjectFile = Field(description="The estimator, saved with skops.io.dump.", examples=["model.skops"])
     trust: Trust | None = Field(
         None,
         description="Digest of the artifact, where it is a pickle (.joblib, .pkl) and you trust whoever made it.",
@@ -42,8 +43,8 @@ class Sklearn(Framework):
     @classmethod
     def _has_effect(cls, value: str | None, info: ValidationInfo) -> str | None:
         artifact = info.data.get("artifact")
-        if value is not None and isinstance(artifact, str) and not _is_pickle(artifact):
-            raise refuse("MS319", f"'trust' has no effect: {artifact} is no pickle, and runs no code", "remove it")
+        if value is not None and artifact is not None and not _is_pickle(name := file_name(artifact)):
+            raise refuse("MS319", f"'trust' has no effect: {name} is no pickle, and runs no code", "remove it")
         return value
 
     def load(self, files: Files) -> Any:

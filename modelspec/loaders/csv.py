@@ -10,7 +10,7 @@ from pydantic import Field
 from modelspec.errors import ModelspecError, fail
 from modelspec.framework import Files
 from modelspec.loader import Loader
-from modelspec.options import ProjectPath
+from modelspec.remote import ProjectFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,7 +25,7 @@ class Csv(Loader):
     paths: ClassVar[tuple[str, ...]] = ("path",)
 
     format: Literal["csv"] = Field("csv", description="Comma-separated values with a header.", examples=["csv"])
-    path: ProjectPath = Field(description="The file.", examples=["data/test.csv"])
+    path: ProjectFile = Field(description="The file.", examples=["data/test.csv"])
     delimiter: str = Field(",", min_length=1, max_length=1, description="What separates the values.", examples=[";"])
     columns: dict[str, tuple[str, ...]] | None = Field(
         None,

@@ -8,7 +8,7 @@ from pydantic import Field
 from modelspec.errors import fail
 from modelspec.framework import Files
 from modelspec.loader import Loader
-from modelspec.options import ProjectPath
+from modelspec.remote import ProjectFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ class Jsonl(Loader):
     paths: ClassVar[tuple[str, ...]] = ("path",)
 
     format: Literal["jsonl"] = Field("jsonl", description="One JSON object per line.", examples=["jsonl"])
-    path: ProjectPath = Field(description="The file.", examples=["data/test.jsonl"])
+    path: ProjectFile = Field(description="The file.", examples=["data/test.jsonl"])
 
     def load(self, files: Files) -> "dict[str, NDArray[Any]]":
         """Whole numbers as int64, others as float64, text as it is; nested lists become further axes."""

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from modelspec.framework import Files
 from modelspec.loader import Loader
-from modelspec.options import ProjectPath
+from modelspec.remote import ProjectFile
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ class Npz(Loader):
     paths: ClassVar[tuple[str, ...]] = ("path",)
 
     format: Literal["npz"] = Field("npz", description="A NumPy archive.", examples=["npz"])
-    path: ProjectPath = Field(description="The file.", examples=["data/test.npz"])
+    path: ProjectFile = Field(description="The file.", examples=["data/test.npz"])
 
     def load(self, files: Files) -> "dict[str, NDArray[Any]]":
         from modelspec.formats import npz

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -31,6 +31,15 @@ def reason_shown(reasons: tuple[Reason, ...], resolved: Resolved, limit: int = 2
             shown.append(reason.text + place)
     more = len(shown) - limit
     return "; ".join(shown[:limit]) + (f"; and {more} more" if more > 0 else "")
+
+
+def actions_counted(matches: Sequence[Match]) -> str:
+    """How many there are, are cached, and are to run."""
+    states = [match.state for match in matches]
+    counted = [f"{states.count(State.CACHED)} cached", f"{sum(match.is_work for match in matches)} to run"]
+    if unneeded := states.count(State.UNNEEDED):
+        counted.append(f"{unneeded} not needed")
+    return f"{len(matches)} actions: {', '.join(counted)}"
 
 
 class Progress(Protocol):
@@ -65,11 +74,10 @@ class PlainProgress:
     def prepared(self, prepared: Prepared) -> None:
         self.resolved = prepared.resolved
         self.width = max((len(action.label) for action in prepared.plan.actions.values()), default=self.width)
-        states = [prepared.matches[id_].state for id_ in prepared.plan.actions]
+        matches = [prepared.matches[id_] for id_ in prepared.plan.actions]
         spec = prepared.resolved.loaded.spec
-        cached = states.count(State.CACHED)
         self.line(f"{self.style.bold(spec.name)} {spec.version}  targets {', '.join(prepared.plan.targets)}")
-        self.line(f"plan  {len(states)} actions: {cached} cached, {len(states) - cached} to run")
+        self.line(f"plan  {actions_counted(matches)}")
 
     def event(self, event: Event) -> None:
         for line in self.lines(event):

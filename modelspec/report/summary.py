@@ -9,7 +9,7 @@ from modelspec import gates
 from modelspec.build import Outcome, Prepared
 from modelspec.gates import GateResult
 from modelspec.match import Match, Reason, State
-from modelspec.report.progress import reason_shown, relative
+from modelspec.report.progress import actions_counted, reason_shown, relative
 from modelspec.report.style import Style
 
 
@@ -65,14 +65,14 @@ def plan_text(prepared: Prepared, style: Style) -> str:
     """Each action with its state and the reason."""
     matches = [prepared.matches[id_] for id_ in prepared.plan.actions]
     width = max(len(match.action.label) for match in matches)
+    states = 2 + max(len(State.CACHED), *(len(match.state) for match in matches))
     lines = []
     for match in matches:
-        state = style.green("cached") if match.state is State.CACHED else style.yellow(match.state)
-        padding = " " * (8 - len(match.state))
+        state = style.yellow(match.state) if match.is_work else style.green(match.state)
+        padding = " " * (states - len(match.state))
         reason = reason_shown(match.reasons, prepared.resolved)
         lines.append(f"  {match.action.label:<{width}}  {state}{padding}{reason}".rstrip())
-    to_run = [match for match in matches if match.state is not State.CACHED]
-    lines.append(f"{len(matches)} actions: {len(matches) - len(to_run)} cached, {len(to_run)} to run")
+    lines.append(actions_counted(matches))
     return "\n".join(lines) + "\n"
 
 
@@ -131,7 +131,7 @@ def why_json(matches: list[Match]) -> str:
 
 def has_work(prepared: Prepared) -> bool:
     """Whether a build would run anything."""
-    return any(prepared.matches[id_].state is not State.CACHED for id_ in prepared.plan.actions)
+    return any(prepared.matches[id_].is_work for id_ in prepared.plan.actions)
 
 
 def inspect_text(folder: Path, style: Style) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from modelspec.errors import Diagnostic
 from modelspec.options import Options
+from modelspec.remote import project_paths
 from modelspec.spec.model import ModelSpec
 from modelspec.spec.positions import Place
 from modelspec.spec.words import closest
@@ -17,9 +18,7 @@ def check(spec: ModelSpec, root: Path) -> Iterable[Diagnostic]:
     real = os.path.realpath(root)
     for place, owner in parts(spec):
         for field in owner.paths:
-            value = getattr(owner, field)
-            names = () if value is None else (value,) if isinstance(value, str) else value
-            for name in names:
+            for name in project_paths(getattr(owner, field)):
                 folder = field in owner.folders
                 yield from _problems("MS317", name, (*place, field), root, real, folder=folder)
         for entrypoint in owner.entrypoints():

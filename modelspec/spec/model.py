@@ -10,6 +10,7 @@ from modelspec import registry
 from modelspec.framework import Framework
 from modelspec.loader import Loader
 from modelspec.options import Options, refuse
+from modelspec.remote import name_of
 from modelspec.signature import Signature
 from modelspec.spec.union import OneOf, own_keys
 from modelspec.target import Name, Target
@@ -111,6 +112,8 @@ def by_suffix(value: Any) -> str | None:
     """The loader of a data set whose `format` is left out: by a key only it has, or by the suffix of its path."""
     loaders = registry.loaders()
     path = value.get("path")
+    if isinstance(path, dict):
+        path = _name_at(path.get("uri"))
     if isinstance(path, str):
         return next((name for name, kind in loaders.items() if path.lower().endswith(kind.suffixes or ("\0",))), None)
     for name, kind in loaders.items():
@@ -118,6 +121,13 @@ def by_suffix(value: Any) -> str | None:
         if own and "path" not in own and set(own) <= set(value):
             return name
     return None
+
+
+def _name_at(uri: Any) -> str | None:
+    try:
+        return name_of(uri) if isinstance(uri, str) else None
+    except ValueError:
+        return None
 
 
 @cache

@@ -6,6 +6,7 @@ from typing import Any
 
 from modelspec.errors import Diagnostic
 from modelspec.options import Options
+from modelspec.remote import Remote
 from modelspec.spec import gate_rules
 from modelspec.spec.context import Context, Read
 from modelspec.spec.files import parts
@@ -191,5 +192,6 @@ def _leaks(context: Context) -> Iterator[Diagnostic]:
 def _content(context: Context, name: str) -> Any:
     """What tells whether two data sets are one."""
     loader = context.spec.data[name]
-    named = tuple(str(getattr(loader, field)) for field in loader.paths)
+    named = tuple(getattr(loader, field) for field in loader.paths)
+    named = tuple(file.sha256 if isinstance(file, Remote) else str(file) for file in named)
     return (*named, *loader.entrypoints()) if named else name

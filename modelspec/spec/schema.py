@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelspec.spec.model import model
+from modelspec.spec.union import file_named
 
 SCHEMA_ID = "urn:modelspec:schema:v1"
 """A name, not an address: `modelspec init` puts the schema beside the spec, so that editors need no network."""
@@ -46,7 +47,7 @@ def _rewritten(node: Any, *, named: bool = False) -> Any:
         for key, value in node.items()
         if not (key == "title" and isinstance(value, str))
     }
-    return _union(_scalar(_names(_tuple(_reference(result)))))
+    return _union(_file(_scalar(_names(_tuple(_reference(result))))))
 
 
 def _without_null(node: _Schema) -> _Schema:
@@ -85,6 +86,15 @@ def _scalar(node: _Schema) -> _Schema:
         return node
     del node["anyOf"]
     return {**node, **{key: value for option in options for key, value in option.items()}, "type": kinds}
+
+
+def _file(node: _Schema) -> _Schema:
+    """A path, or a mapping in its place: an editor then speaks of the one that is written."""
+    options = node.get("oneOf", [])
+    if len(options) != 2 or options[0] != {"type": "string"}:
+        return node
+    del node["oneOf"]
+    return {**node, "type": ["string", "object"], "if": {"type": "object"}, "then": options[1]}
 
 
 def _reference(node: _Schema) -> _Schema:
@@ -135,10 +145,9 @@ def _tagged(tag: str, choices: Mapping[str, _Schema], infer: list[Mapping[str, A
 def _untold(tag: str, conditions: list[_Schema]) -> _Schema:
     """What is asked for where no key tells the choice: a file whose suffix does."""
     told = [{"required": [tag]}, *(when for when in conditions if "properties" not in when)]
-    suffixes = "|".join(when["properties"]["path"]["pattern"] for when in conditions if "properties" in when)
+    patterns = (when["properties"]["path"]["pattern"] for when in conditions if "properties" in when)
     path = {
-        "type": "string",
-        "pattern": suffixes,
+        **file_named("|".join(pattern.removesuffix("$") for pattern in patterns)),
         "description": "The file; its suffix tells the format.",
         "examples": ["test.npz"],
     }

@@ -193,19 +193,28 @@ class _Writer:
         return Diagnostic("MS202", f"missing key '{tag}' in {called(place)}", help=f"add {tag}: {known[0]} (or {', '.join(known[1:])})" if known[1:]
                           else f"add {tag}: {''.join(known)}", span=self.positions.key(place), path=place)  # fmt: skip
 
-    def no_loader(self, place: Place, value: dict[str, Any], annotation: Any) -> Diagnostic:
+    def no_loader(self, place: Place, value: dict[str, Any], annotation: Any, key: str = "path") -> Diagnostic:
+        """No file whose suffix tells the loader; `key` is the one that names it."""
         suffixes = sorted({s for _, kind in members(annotation) for s in getattr(kind, "suffixes", ())})
-        if isinstance(value.get("path"), str):
-            return self.plain("MS321", f"no loader reads {value['path']!r}", (*place, "path"),
+        if key == "path" and isinstance(value.get(key), dict):
+            return self.no_loader((*place, key), value[key], annotation, "uri")
+        if isinstance(value.get(key), str):
+            return self.plain("MS321", f"no loader reads {value[key]!r}", (*place, key),
                               f"use a file ending in {', '.join(suffixes)}; or write loader: \"file.py:callable\"")  # fmt: skip
-        if "path" in value:
-            return self.type((*place, "path"), "'path'", "a string", value["path"])
+        if key in value:
+            return self.type((*place, key), f"'{key}'", "a string", value[key])
         example = f"data.{suffixes[0].lstrip('.')}" if suffixes else "data.npz"
-        for key in ("path", *(key for _, kind in members(annotation) if not kind.suffixes for key in own_keys(kind))):
-            if near := closest(key, value):
-                return Diagnostic("MS201", f"unknown key {near!r}", help=f"did you mean {key!r}?", label=f"the key {key!r} is missing",
+        loaders = (key for _, kind in members(annotation) if not kind.suffixes for key in own_keys(kind))
+        for missing in (key, *(loaders if key == "path" else ())):
+            if near := closest(missing, value):
+                return Diagnostic("MS201", f"unknown key {near!r}", help=f"did you mean {missing!r}?", label=f"the key {missing!r} is missing",
                                   span=self.positions.key((*place, near)), path=(*place, near))  # fmt: skip
-        return Diagnostic("MS202", f"missing key 'path' in {called(place)}", help=f"add path: {example}, or loader: \"data.py:load\"",
+        fix = (
+            f'add path: {example}, or loader: "data.py:load"'
+            if key == "path"
+            else f"add uri: https://example.com/{example}"
+        )
+        return Diagnostic("MS202", f"missing key '{key}' in {called(place)}", help=fix,
                           span=self.positions.key(place), path=place)  # fmt: skip
 
     def key_choice(self, place: Place, known: list[str]) -> Diagnostic:

@@ -73,9 +73,10 @@ def trace(root: type[Options], loc: tuple[str | int, ...]) -> Traced:
     for element in loc:
         if element == "[key]":
             return Traced(tuple(place), key_annotation, owner, is_key=True)
-        options = [(tag, member) for tag, member in members(annotation) if _is_options(member)]
-        tagged = [member for tag, member in options if element in {tag, member.__name__}]
-        if tagged and (len(options) > 1 or isinstance(_metadata(annotation), OneOf)) and annotation is not root:
+        alternatives = members(annotation)
+        options = [(tag, member) for tag, member in alternatives if _is_options(member)]
+        tagged = [member for tag, member in alternatives if element in {tag, getattr(member, "__name__", tag)}]
+        if tagged and (len(alternatives) > 1 or isinstance(_metadata(annotation), OneOf)) and annotation is not root:
             annotation = tagged[0]
             continue
         if options:

@@ -23,6 +23,25 @@ def _in_any_case(suffix: str) -> str:
     return "".join(f"[{c.lower()}{c.upper()}]" if c.isalpha() else re.escape(c) for c in suffix)
 
 
+def file_named(suffixes: str) -> dict[str, Any]:
+    """The schema of a file with one of the suffixes: by its path, or by an address that ends in its name.
+
+    Each keyword speaks of its own type, so that a message speaks of what is written.
+    """
+    address = {
+        "type": "string",
+        "pattern": rf"^[^?#]*({suffixes})([?#].*)?$",
+        "description": "Where the file is; the suffix of its name tells the format.",
+        "examples": ["https://example.com/test.npz"],
+    }
+    return {
+        "type": ["string", "object"],
+        "pattern": f"({suffixes})$",
+        "properties": {"uri": address},
+        "required": ["uri"],
+    }
+
+
 class OneOf:
     """Annotation: the value is one of `choices`, told apart by the key `tag`.
 
@@ -63,8 +82,7 @@ class OneOf:
         found: list[dict[str, Any]] = []
         for name, kind in self.choices.items() if self.infer else ():
             if suffixes := getattr(kind, "suffixes", ()):
-                pattern = "(" + "|".join(map(_in_any_case, suffixes)) + ")$"
-                when = {"required": ["path"], "properties": {"path": {"type": "string", "pattern": pattern}}}
+                when = {"required": ["path"], "properties": {"path": file_named("|".join(map(_in_any_case, suffixes)))}}
             else:
                 when = {"required": own_keys(kind)}
             found.append({"choice": name, "when": when})

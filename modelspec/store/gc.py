@@ -116,7 +116,17 @@ def prune(store: Store, max_bytes: int | None, max_age_s: float | None, *, dry_r
             remove_tree(store.root / "quarantine")
             with store.sessions_lock():
                 sweep(store.temporary)
+            _drop_partial(store)
     return Pruned(len(forgotten), len(orphans), size)
+
+
+def _drop_partial(store: Store) -> None:
+    """Drop what came of downloads that nobody is at: a build that is holds the lock of the key."""
+    for path in (store.root / "partial").glob("*"):
+        lock = store.lock(path.name.partition(".")[0])
+        if lock.try_acquire():
+            path.unlink(missing_ok=True)
+            lock.release()
 
 
 def _chosen(

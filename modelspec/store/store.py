@@ -1,7 +1,7 @@
 """The store: bytes by their digest, records by their key, private to one user and safe to share between builds.
 
-`cas/` holds bytes, `ac/` records, `latest/` what each action of a spec last was, `tmp/` work in progress, `quarantine/`
-bytes that were not what their name says. A build holds a session: a folder of its own in `tmp/`, with the list of the
+`cas/` holds bytes, `ac/` records, `latest/` what each action of a spec last was, `tmp/` work in progress, `partial/`
+what came of a download so far, `quarantine/` bytes that were not what their name says. A build holds a session: a folder of its own in `tmp/`, with the list of the
 records it relies on, which pruning leaves alone.
 """
 
@@ -99,6 +99,10 @@ class Store:
     def log(self, key: str) -> Path:
         """Where the output of the action `key` is kept, failed or not."""
         return self.root / "logs" / f"{key}.log"
+
+    def partial(self, key: str) -> Path:
+        """What an action that resumes has so far."""
+        return self.root / "partial" / key
 
     def blob(self, sha256: str) -> Path:
         """Where the bytes of a digest lie, if they do."""

@@ -37,6 +37,7 @@ ELSEWHERE = {
     "MS631": "tests/build/test_lock.py::test_locked_names_everything_that_differs",
     "MS632": "tests/build/test_lock.py::test_a_result_that_differs_from_run_to_run_is_noticed",
     "MS633": "tests/build/test_lock.py::test_locked_without_a_lock_is_refused",
+    "MS640": "tests/build/test_fetch.py::test_other_bytes_are_refused_and_not_kept",
     "MS620": "tests/build/test_cache.py::test_a_cache_that_others_can_write_to_is_refused",
     "MS602": "tests/errors/test_pages.py::test_a_damaged_cache_is_told_and_repaired",
     "MS603": "tests/build/test_verify.py::test_an_added_file",
