@@ -19,12 +19,12 @@ from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
 from modelspec.resolve import Resolved, missing_packages, require_unchanged, resolve, spec_id
 from modelspec.spec.load import load
-from modelspec.spec.words import meant
 from modelspec.store.files import CacheUnavailableError
 from modelspec.store.passing import passing_store
 from modelspec.store.record import Record
 from modelspec.store.stat_cache import StatCache
 from modelspec.store.store import BlobLostError, Store
+from modelspec.words import meant
 
 
 @dataclass(frozen=True)

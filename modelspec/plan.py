@@ -10,9 +10,9 @@ from modelspec.framework import Framework
 from modelspec.options import Options
 from modelspec.remote import Remote
 from modelspec.resolve import Path_, Resolved, SourceFile
-from modelspec.spec.words import meant
 from modelspec.stage import Determinism, Request, Stage
 from modelspec.stages.fetch import Fetch
+from modelspec.words import meant
 
 
 @dataclass(frozen=True)

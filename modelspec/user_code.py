@@ -70,7 +70,7 @@ class explained:  # noqa: N801 - reads as a sentence: `with explained(folder):`
             fix = f"{own}; a distribution: install it and add it to source: requires"
         if _wanted_network(error):
             fix = "actions have no network: put the file into the project, and name it in the spec"
-        if isinstance(error, FileNotFoundError):
+        elif isinstance(error, FileNotFoundError):
             fix = 'the code sees declared files only: a file that it reads is named as code is, source: code: ["*.py", "table.csv"]'
         said = (text[0] if text else "no message").replace(f"{self.folder}/", "")
         message = f"{place}: {type(error).__name__}: {said}"

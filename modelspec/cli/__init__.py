@@ -28,6 +28,7 @@ _without_plugins()
 import click  # noqa: E402
 
 from modelspec.errors import Exit, ModelspecError  # noqa: E402
+from modelspec.words import closest  # noqa: E402
 
 _NO_COMMANDS = {"__init__", "options", "errors"}
 _BROKEN_PIPE = 128 + 13
@@ -72,11 +73,9 @@ class Commands(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            near = closest(args[0], self.list_commands(ctx))
             if near and not args[0].startswith("-"):
-                raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]!r}?", ctx) from error
+                raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near!r}?", ctx) from error
             raise
 
 

@@ -16,7 +16,7 @@ def command(code: str | None) -> None:
             click.echo(f"{name}  exit {int(status)}  {title}")
         return
     from modelspec.report.pages import read
-    from modelspec.spec.words import closest
+    from modelspec.words import closest
 
     known = code.upper().replace("[", "").replace("]", "")
     if known not in CODES:

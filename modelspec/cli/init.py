@@ -18,7 +18,7 @@ def command(folder: Path, model: Path | None, framework: str | None, force: bool
     from modelspec import registry
     from modelspec.spec import starter
     from modelspec.spec.schema import as_text
-    from modelspec.spec.words import meant
+    from modelspec.words import meant
 
     known = list(registry.frameworks())
     if framework is not None and framework not in known:

@@ -10,7 +10,7 @@ from modelspec.errors import Diagnostic, ModelspecError
 from modelspec.execute.diagnose import diagnose
 from modelspec.execute.events import Cached, Event, Failed, Finished, Healing, Skipped, Started, Waiting, Warned
 from modelspec.execute.job_file import Result, read_result
-from modelspec.execute.pool import Done, Pool
+from modelspec.execute.pool import Done, Pool, credentials
 from modelspec.execute.problems import irreplaceable, not_isolated, offline, placed
 from modelspec.execute.scratch import collect, keep_log, prepare
 from modelspec.match import Match, State, input_files, match_one
@@ -158,7 +158,8 @@ class _Run:
             return
         self.running[action.id] = _Running(match, scratch, locks, time.monotonic())
         with cache_errors("starting a worker"):
-            self.pool.run(action.id, scratch, _modules(action), self.settings.memory)
+            environment = credentials() if action.stage.network else None
+            self.pool.run(action.id, scratch, _modules(action), self.settings.memory, environment)
         yield Started(match)
 
     def _irreplaceable(self, match: Match) -> Diagnostic | None:

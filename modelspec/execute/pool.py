@@ -7,15 +7,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import modelspec
 
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
-_KEPT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR",
-         *_PROXIES, *(name.upper() for name in _PROXIES))  # fmt: skip
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _THREADS = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -58,6 +57,15 @@ def environment(home: Path) -> dict[str, str]:
     return {**kept, **fixed, **dict.fromkeys(_THREADS, "1")}
 
 
+def credentials() -> dict[str, str]:
+    """What an action that keeps the network sees besides: the proxies, home and keys of whoever builds.
+
+    No code of the user's runs in it, and what it may bring is known by its digest.
+    """
+    ours = {*_KEPT, *_FIXED, *_THREADS, "TMPDIR"}
+    return {n: v for n, v in os.environ.items() if n not in ours and not n.startswith(("PYTHON", "LD_", "MALLOC_"))}
+
+
 @dataclass(frozen=True)
 class Done:
     """A job that ended."""
@@ -86,14 +94,26 @@ class Pool:
     _killed: dict[str, float] = field(default_factory=dict)
     """When the server must have answered that the job has ended."""
 
-    def run(self, id_: str, scratch: Path, modules: tuple[str, ...], memory: int | None = None) -> None:
-        """Start the job in `scratch`; `modules` are loaded in the server first, once. `memory`: bytes it may use."""
+    def run(
+        self,
+        id_: str,
+        scratch: Path,
+        modules: tuple[str, ...],
+        memory: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start the job in `scratch`; `modules` are loaded in the server first, once.
+
+        `memory`: bytes it may use; `environment`: variables that it alone sees.
+        """
         if self._channel is None:
             self._start()
         fresh = [module for module in modules if module not in self._loaded]
         self._loaded.update(fresh)
         self._jobs[id_] = scratch
-        self._send({"load": fresh, "run": id_, "job": str(scratch), "memory": memory})
+        self._send(
+            {"load": fresh, "run": id_, "job": str(scratch), "memory": memory, "environment": dict(environment or {})}
+        )
 
     def kill(self, id_: str) -> None:
         """End one job; it is reported as done, killed."""

@@ -4,7 +4,7 @@ Started by `pool.py` in a cleaned environment, in a session of its own, it never
 reads one JSON object per line from a socket and answers the same way:
 
     {"load": ["torch", ...]}                    import these modules before the next fork
-    {"run": "<id>", "job": "<scratch folder>", "memory": <bytes or null>}
+    {"run": "<id>", "job": "<scratch folder>", "memory": <bytes or null>, "environment": {<name>: <value>, ...}}
                                                 fork; answered by {"done": "<id>", "status": <wait status>,
                                                 "peak": <bytes>, "oom": <whether the kernel ran out of memory>}
     {"kill": "<id>"}                            end that fork
@@ -106,7 +106,7 @@ def _become_worker(server: int, message: dict[str, Any]) -> NoReturn:
     die_with_parent(signal.SIGKILL, parent=server)
     adopt_orphans()  # so that those of this action are not taken for those of one that has ended
     be_ended_first()
-    run_job(Path(message["job"]), message["memory"])
+    run_job(Path(message["job"]), message["memory"], message["environment"])
 
 
 def _reap(

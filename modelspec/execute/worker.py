@@ -7,7 +7,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -19,11 +19,12 @@ from modelspec.execute.user_imports import watched
 from modelspec.platform_linux import leave_network
 
 
-def run_job(root: Path, memory: int | None) -> NoReturn:
+def run_job(root: Path, memory: int | None, environment: Mapping[str, str]) -> NoReturn:
     """Run the job in the folder `root` and end this process: with 0 when it succeeded, else with 1."""
     status, out = 1, sys.stdout
     try:
         _enter(root)
+        os.environ |= environment
         status = 0 if _run(root, memory) else 1
         out.flush()  # the user's code may have closed it, or put anything in its place
     finally:

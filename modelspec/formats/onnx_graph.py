@@ -47,7 +47,9 @@ def _check_names(model: "ModelProto", parts: Parts) -> None:
         # Protobuf hands out bytes for what is not UTF-8.
         raise _malformed("a name that is not UTF-8") from error
     if control.search(joined):
-        raise _malformed(f"the name {shown(next(name for name in names if control.search(name)))}")
+        raise _malformed(
+            f"a control character in the name {shown(next(name for name in names if control.search(name)))}"
+        )
     for graph in parts.graphs:
         weights = [*(tensor.name for tensor in graph.initializer), *(s.values.name for s in graph.sparse_initializer)]
         for kind, found in (

@@ -2,7 +2,6 @@
 
 import json
 import math
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -11,6 +10,7 @@ from modelspec.errors import ModelspecError, fail
 from modelspec.framework import Files
 from modelspec.loader import Loader
 from modelspec.remote import ProjectFile
+from modelspec.words import closest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -111,8 +111,8 @@ def _number(line: int, column: str, field: str) -> float:
 
 
 def _no_column(name: str, header: list[str], path: tuple[str, ...]) -> ModelspecError:
-    near = get_close_matches(name, header, n=1)
-    fix = f"did you mean {near[0]!r}?" if near else "the first line of the file names the columns"
+    near = closest(name, header)
+    fix = f"did you mean {near!r}?" if near else "the first line of the file names the columns"
     return fail("MS509", f"there is no column {name!r}; there are {', '.join(map(repr, header))}", help=fix, path=path)
 
 

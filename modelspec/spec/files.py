@@ -10,7 +10,7 @@ from modelspec.options import Options
 from modelspec.remote import project_paths
 from modelspec.spec.model import ModelSpec
 from modelspec.spec.positions import Place
-from modelspec.spec.words import closest
+from modelspec.words import closest
 
 
 def check(spec: ModelSpec, root: Path) -> Iterable[Diagnostic]:

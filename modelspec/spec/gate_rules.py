@@ -8,7 +8,7 @@ from modelspec.metric import METRICS, Gate, limit_value
 from modelspec.options import parse_quantity
 from modelspec.spec.context import Context
 from modelspec.spec.positions import Place
-from modelspec.spec.words import closest
+from modelspec.words import closest
 
 
 def _is_code(metric: str) -> bool:

@@ -12,7 +12,7 @@ from modelspec.spec.context import Context, Read
 from modelspec.spec.files import parts
 from modelspec.spec.model import ModelSpec
 from modelspec.spec.positions import Place, Positions
-from modelspec.spec.words import closest
+from modelspec.words import closest
 
 
 def check(spec: ModelSpec, positions: Positions) -> Iterable[Diagnostic]:

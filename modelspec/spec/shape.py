@@ -14,8 +14,8 @@ from modelspec.spec.phrases import called, example_of, kind_of
 from modelspec.spec.positions import Place, Positions
 from modelspec.spec.trace import Traced, field_of, keys_of, literals, members, tag_field, trace
 from modelspec.spec.union import own_keys
-from modelspec.spec.words import closest, foreign
 from modelspec.spec.yaml import MAX_PROBLEMS, Document
+from modelspec.words import closest, foreign
 
 _WANTED = {
     "string_type": "a string",

@@ -1,11 +1,11 @@
 """Computes metrics with scikit-learn's functions, from what a model answers and what is true."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelspec.errors import fail
+from modelspec.words import closest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,8 +41,8 @@ def judged_output(outputs: "Mapping[str, Array]", asked: str | None, task: str) 
     """The output that metrics look at: the one asked for, else the only one, else one that says what it is."""
     if asked is not None:
         if asked not in outputs:
-            near = get_close_matches(asked, outputs, n=1)
-            fix = f"did you mean {near[0]!r}?" if near else "name one of them"
+            near = closest(asked, outputs)
+            fix = f"did you mean {near!r}?" if near else "name one of them"
             said = f"the model has no output {asked!r}; it has {', '.join(outputs)}"
             raise fail("MS323", said, help=fix, path=("output",))
         return asked

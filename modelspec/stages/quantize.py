@@ -10,6 +10,7 @@ from pydantic import Field
 from modelspec.errors import ModelspecError, fail
 from modelspec.quantization import Auto, Method
 from modelspec.stage import Determinism, Job, Request, Stage
+from modelspec.words import closest
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -95,16 +96,14 @@ class Quantize(Stage):
 
 def _excluded(model: "ModelProto", patterns: tuple[str, ...]) -> list[str]:
     """The nodes that the patterns name. Raises MS512 for a pattern that names none."""
-    from difflib import get_close_matches
-
     names = [node.name for node in model.graph.node]
     problems: list[ModelspecError] = []
     found: set[str] = set()
     for index, pattern in enumerate(patterns):
         matching = {name for name in names if name and fnmatchcase(name, pattern)}
         if not matching:
-            near = get_close_matches(pattern, names, n=1)
-            fix = f"did you mean {near[0]!r}?" if near else f"some of its nodes: {', '.join(map(repr, names[:5]))}"
+            near = closest(pattern, names)
+            fix = f"did you mean {near!r}?" if near else f"some of its nodes: {', '.join(map(repr, names[:5]))}"
             problems.append(
                 fail("MS512", f"no node of the graph is named {pattern!r}", help=fix, path=("exclude", index))
             )

@@ -60,8 +60,9 @@ def test_a_stage_that_says_so_keeps_the_network(project: Project, tmp_path: Path
         text.replace("    provides: ClassVar", "    network: ClassVar[bool] = True\n    provides: ClassVar")
     )
     with socket.create_server(("127.0.0.1", 0)) as server:
-        put_loader(project, f"{CONNECT.format(port=server.getsockname()[1])}\n{returning(project)}")
-        project.build(env={"PYTHONPATH": str(copied)})
+        own = "assert os.environ['HTTPS_PROXY'] == 'one' and 'PYTHONSTARTUP' not in os.environ"
+        put_loader(project, f"{CONNECT.format(port=server.getsockname()[1])}\n{own}\n{returning(project)}")
+        project.build(env={"PYTHONPATH": str(copied), "HTTPS_PROXY": "one", "PYTHONSTARTUP": "two"})
         server.settimeout(5)
         server.accept()[0].close()
 

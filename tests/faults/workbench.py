@@ -53,7 +53,14 @@ class Bench(Pool):
     ran: Path | None = None
     """A file that gets a line for each action that runs."""
 
-    def run(self, id_: str, scratch: Path, modules: tuple[str, ...], memory: int | None = None) -> None:
+    def run(
+        self,
+        id_: str,
+        scratch: Path,
+        modules: tuple[str, ...],
+        memory: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         with self.calls.resting():
             _work(scratch, self.size)
             if self.ran:
