@@ -7,6 +7,7 @@ processes die, thousands of times. The same faults against whole builds with rea
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
