@@ -19,8 +19,8 @@ _DIGITS = 6
 """Significant digits of a number from a range without a step: more would say nothing, and be read by people."""
 _NO_NUMBER = 1e9
 """How far a build whose metric is no number is said to be from its gates."""
-_REPETITIONS = 200
-"""Proposals that were all tried before, after which nothing new is expected."""
+_REPETITIONS = 20
+"""Proposals that were all tried before, after which the next untried point is taken, where they can be listed."""
 
 
 class Sampler(Protocol):
@@ -103,13 +103,29 @@ class Tpe:
         if len(self._told) >= self.most:
             return None
         for _ in range(_REPETITIONS):
-            trial = self._study.ask()
-            point = {path: self._value(trial, path, values) for path, values in self._search.items()}
-            name = repr(point)
-            self._asked = (trial, name)
-            if name not in self._told:
+            if (point := self._proposed()) is not None:
                 return point
-            self.tell(*self._told[name])
+        return self._untried()
+
+    def _untried(self) -> Point | None:
+        keys = [values for values in map(listed, self._search.values()) if values is not None]
+        if len(keys) < len(self._search):
+            return None
+        for numbers in itertools.product(*(range(len(values)) for values in keys)):
+            point = {path: keys[at][numbers[at]] for at, path in enumerate(self._search)}
+            if repr(point) not in self._told:
+                self._study.enqueue_trial(dict(zip(self._search, numbers, strict=True)))
+                return self._proposed()
+        return None
+
+    def _proposed(self) -> Point | None:
+        """What the estimator proposes, if that is new."""
+        trial = self._study.ask()
+        point = {path: self._value(trial, path, values) for path, values in self._search.items()}
+        self._asked = (trial, repr(point))
+        if (told := self._told.get(repr(point))) is None:
+            return point
+        self.tell(*told)
         return None
 
     def _value(self, trial: "Trial", path: str, values: Any) -> Any:
