@@ -11,6 +11,12 @@ class _Method(Options):
     exclude: tuple[str, ...] = Field(
         (), description="Nodes to leave in float, by name or pattern.", examples=[["/head/*"]]
     )
+    sensitivity: bool = Field(
+        False,
+        description="Write to metrics.json how far the outputs move when each node alone is quantized, the worst first: on "
+        "32 samples of `data`, or on generated inputs.",
+        examples=[True],
+    )
 
 
 class Dynamic(_Method):
@@ -18,6 +24,9 @@ class Dynamic(_Method):
 
     method: Literal["dynamic"] = Field(description="Ranges of activations found at run time.", examples=["dynamic"])
     per_channel: bool = Field(True, description="One scale per output channel of a weight.", examples=[True])
+    data: str | None = Field(
+        None, description="With sensitivity: the data set to measure it on.", examples=["calibration"]
+    )
 
 
 class Static(_Method):

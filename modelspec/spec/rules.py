@@ -6,6 +6,7 @@ from typing import Any
 
 from modelspec.errors import Diagnostic
 from modelspec.options import Options
+from modelspec.quantization import Dynamic
 from modelspec.remote import Remote
 from modelspec.spec import gate_rules
 from modelspec.spec.context import Context, Read
@@ -18,7 +19,7 @@ from modelspec.words import closest
 def check(spec: ModelSpec, positions: Positions) -> Iterable[Diagnostic]:
     """Every rule that the spec breaks."""
     context = Context(spec, positions)
-    for rule in (_targets, _quantize, _percentile, _source, _signature, _data, *gate_rules.RULES):
+    for rule in (_targets, _quantize, _percentile, _sensitivity, _source, _signature, _data, *gate_rules.RULES):
         yield from rule(context)
     yield from context.refusals
 
@@ -81,6 +82,19 @@ def _percentile(context: Context) -> Iterator[Diagnostic]:
                 (*place, "percentile"),
                 key=True,
                 help="write ranges: percentile, or remove it",
+            )
+
+
+def _sensitivity(context: Context) -> Iterator[Diagnostic]:
+    """A method that calibrates nothing reads data for its sensitivity table alone."""
+    for place, owner in parts(context.spec):
+        if isinstance(owner, Dynamic) and owner.data is not None and not owner.sensitivity:
+            yield context.problem(
+                "MS319",
+                f"'data' has no effect: the method {owner.method} measures no ranges",
+                (*place, "data"),
+                key=True,
+                help="remove it, or write sensitivity: true to rank the nodes on it",
             )
 
 

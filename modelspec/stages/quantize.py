@@ -1,8 +1,10 @@
 """Stores weights, and where it pays activations, as 8-bit integers."""
 
 import json
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -15,6 +17,8 @@ from modelspec.words import closest
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from modelspec.stages._quantize_ort import Quantizer
+
 
 class Quantize(Stage):
     """float model -> int8 model.
@@ -25,7 +29,7 @@ class Quantize(Stage):
 
     name: ClassVar[str] = "quantize"
     summary: ClassVar[str] = "store weights and activations as 8-bit integers"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     after: ClassVar[tuple[str, ...]] = ("convert",)
     takes: ClassVar[tuple[str, ...]] = ("model",)
     gives: ClassVar[tuple[str, ...]] = ("model", "metrics")
@@ -61,8 +65,8 @@ class Quantize(Stage):
 
     def inputs(self, request: Request) -> dict[str, str]:
         data = getattr(self.method, "data", None)
-        model = {"model": "model"}
-        return model if data is None else {**model, "signature": "signature", "data": f"data:{data}"}
+        given = {"model": "model"} if data is None else {"model": "model", "data": f"data:{data}"}
+        return {**given, "signature": "signature"} if data is not None or self.method.sensitivity else given
 
     def run(self, job: Job) -> None:
         """Write the model, the choice of method with its reason, and how many nodes of each kind became integer."""
@@ -79,19 +83,42 @@ class Quantize(Stage):
             job.warn(code, message, help=fix, path=("method",))
         excluded = _excluded(model, self.method.exclude)
         target = job.output("model") / "model.onnx"
-        quantized = ort.quantize(model, method, graph, excluded, job, target)
-        counts = _counts(quantized)
-        if not counts:
-            raise fail(
-                "MS510",
-                f"nothing in this graph can become integer: it consists of {choice.kinds(graph)}",
-                help="use precision: fp32 for this target",
-            )
-        onnx_model.write(quantized, target)
-        open_session(target)
-        _compare_sizes(job, source, target)
-        value = {"metrics": {}, "method": method.method, "reason": reason, "quantized": counts}
+        inputs = ort.calibration_inputs(job.input("data"), job.input("signature")) if job.has("data") else None
+        with TemporaryDirectory(dir=job.root) as folder:
+            quantizer = ort.Quantizer(model, method, graph, inputs, Path(folder))
+            quantized = quantizer.quantized(excluded)
+            counts = _counts(quantized)
+            if not counts:
+                raise fail(
+                    "MS510",
+                    f"nothing in this graph can become integer: it consists of {choice.kinds(graph)}",
+                    help="use precision: fp32 for this target",
+                )
+            onnx_model.write(quantized, target)
+            open_session(target)
+            _compare_sizes(job, source, target)
+            value: dict[str, Any] = {"metrics": {}, "method": method.method, "reason": reason, "quantized": counts}
+            if self.method.sensitivity:
+                value["sensitivity"] = _sensitivity(job, model, quantizer, excluded)
         (job.output("metrics") / "quantize.json").write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def _sensitivity(
+    job: Job, model: "ModelProto", quantizer: "Quantizer", excluded: list[str]
+) -> list[dict[str, str | float | None]]:
+    """The table of all nodes that are quantized, the one that hurts most first."""
+    from modelspec.stages import _quantize_sensitivity as sensitivity
+    from modelspec.stages._quantize_ort import calibration_inputs, signature_at
+
+    if job.has("data"):
+        calls = sensitivity.calls_of(*calibration_inputs(job.input("data"), job.input("signature")))
+    else:
+        signature = signature_at(job.input("signature"))
+        calls = sensitivity.generated_calls(job.input("model") / "model.onnx", signature)
+    rows = sensitivity.rank(
+        model, quantizer.nodes(excluded), lambda node: quantizer.quantized(excluded, only=[node]), calls
+    )
+    return [asdict(row) for row in rows]
 
 
 def _excluded(model: "ModelProto", patterns: tuple[str, ...]) -> list[str]:
