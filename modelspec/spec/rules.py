@@ -6,7 +6,7 @@ from typing import Any
 
 from modelspec.errors import Diagnostic
 from modelspec.options import Options
-from modelspec.quantization import Dynamic
+from modelspec.quantization import WEIGHT_BITS, Dynamic, Weights
 from modelspec.remote import Remote
 from modelspec.spec import gate_rules
 from modelspec.spec.context import Context, Read
@@ -70,6 +70,16 @@ def _quantize(context: Context) -> Iterator[Diagnostic]:
                 key=True,
                 help="write precision: int8, or remove quantize",
             )
+        elif (method := getattr(target, "quantize", None)) is not None and (
+            isinstance(method, Weights) != (target.chosen_precision in WEIGHT_BITS)
+        ):
+            fitting = "weights" if target.chosen_precision in WEIGHT_BITS else "dynamic, static or auto"
+            yield context.problem(
+                "MS305",
+                f"the method {method.method} does not lead to {target.chosen_precision}",
+                ("targets", index, "quantize", "method"),
+                help=f"write method: {fitting}",
+            )
 
 
 def _percentile(context: Context) -> Iterator[Diagnostic]:
@@ -88,7 +98,7 @@ def _percentile(context: Context) -> Iterator[Diagnostic]:
 def _sensitivity(context: Context) -> Iterator[Diagnostic]:
     """A method that calibrates nothing reads data for its sensitivity table alone."""
     for place, owner in parts(context.spec):
-        if isinstance(owner, Dynamic) and owner.data is not None and not owner.sensitivity:
+        if isinstance(owner, Dynamic | Weights) and owner.data is not None and not owner.sensitivity:
             yield context.problem(
                 "MS319",
                 f"'data' has no effect: the method {owner.method} measures no ranges",
