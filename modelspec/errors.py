@@ -116,6 +116,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS553": (Exit.OK, "the quantized model is not smaller"),
     "MS554": (Exit.OK, "fewer calibration samples than asked"),
     "MS555": (Exit.OK, "answers that are no numbers"),
+    "MS556": (Exit.OK, "weights that stay in float"),
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),
     "MS452": (Exit.OK, "model.lock cannot be written"),

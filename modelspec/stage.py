@@ -132,6 +132,14 @@ class Stage(Options):
         """The options that make the slot `<provides>:<dataset>`."""
         raise NotImplementedError
 
+    def promised(self) -> Determinism:
+        """How reproducible the work is with these options."""
+        return self.determinism
+
+    def depends_on(self) -> tuple[str, ...]:
+        """The hardware facts that can change the result with these options."""
+        return self.facts
+
     def known(self) -> Mapping[str, Mapping[str, str]] | None:
         """The outputs, where they are known before it runs: slot -> relative path -> SHA-256.
 

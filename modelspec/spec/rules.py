@@ -6,6 +6,7 @@ from typing import Any
 
 from modelspec.errors import Diagnostic
 from modelspec.options import Options
+from modelspec.quantization import WEIGHT_BITS, Dynamic, Weights
 from modelspec.spec import gate_rules
 from modelspec.spec.context import Context, Read, words_in
 from modelspec.spec.files import parts
@@ -17,7 +18,7 @@ from modelspec.words import closest
 def check(spec: ModelSpec, positions: Positions) -> Iterable[Diagnostic]:
     """Every rule that the spec breaks."""
     context = Context(spec, positions)
-    for rule in (_targets, _quantize, _percentile, _source, _signature, _data, *gate_rules.RULES):
+    for rule in (_targets, _quantize, _percentile, _sensitivity, _source, _signature, _data, *gate_rules.RULES):
         yield from rule(context)
     yield from context.refusals
 
@@ -68,6 +69,16 @@ def _quantize(context: Context) -> Iterator[Diagnostic]:
                 key=True,
                 help="write precision: int8, or remove quantize",
             )
+        elif (method := getattr(target, "quantize", None)) is not None and (
+            isinstance(method, Weights) != (target.chosen_precision in WEIGHT_BITS)
+        ):
+            fitting = "weights" if target.chosen_precision in WEIGHT_BITS else "dynamic, static or auto"
+            yield context.problem(
+                "MS305",
+                f"the method {method.method} does not lead to {target.chosen_precision}",
+                ("targets", index, "quantize", "method"),
+                help=f"write method: {fitting}",
+            )
 
 
 def _percentile(context: Context) -> Iterator[Diagnostic]:
@@ -80,6 +91,19 @@ def _percentile(context: Context) -> Iterator[Diagnostic]:
                 (*place, "percentile"),
                 key=True,
                 help="write ranges: percentile, or remove it",
+            )
+
+
+def _sensitivity(context: Context) -> Iterator[Diagnostic]:
+    """A method that calibrates nothing reads data for its sensitivity table alone."""
+    for place, owner in parts(context.spec):
+        if isinstance(owner, Dynamic | Weights) and owner.data is not None and not owner.sensitivity:
+            yield context.problem(
+                "MS319",
+                f"'data' has no effect: the method {owner.method} measures no ranges",
+                (*place, "data"),
+                key=True,
+                help="remove it, or write sensitivity: true to rank the nodes on it",
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from modelspec.quantization import Method
+from modelspec.quantization import AnyMethod
 from modelspec.target import Session, Target
 
 FILE = "model.onnx"
@@ -24,11 +24,13 @@ class Cpu(Target):
     packages: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxruntime")
     imports: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxruntime")
     facts: ClassVar[tuple[str, ...]] = ("arch", "isa")
-    precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8", "int4", "int8w")
 
     device: Literal["cpu"] = Field(description="The CPU, through ONNX Runtime.", examples=["cpu"])
-    precision: Literal["fp32", "int8"] = Field("fp32", description="Precision of the model.", examples=["int8"])
-    quantize: Method | None = Field(
+    precision: Literal["fp32", "int8", "int4", "int8w"] = Field(
+        "fp32", description="Precision of the model.", examples=["int8"]
+    )
+    quantize: AnyMethod | None = Field(
         None, description="Replaces quantize.<precision> for this target.", examples=[{"method": "dynamic"}]
     )
 
