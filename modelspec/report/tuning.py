@@ -84,11 +84,7 @@ def as_text(tuned: Tuned, style: Style) -> str:
         row = "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
         lines.append(f"  {trial.number:>3}  {_state(trial, style)}  {row}  {changes_shown(trial.changes)}")
         lines += [f"       {problem.code} {problem.message}" for problem in trial.problems[:1]]
-    if tuned.ranking:
-        lines.append(f"{style.bold('nodes')}  how far the outputs move when one alone is quantized, as a share")
-        for place, row_ in enumerate(tuned.ranking, 1):
-            moved = "no numbers" if row_.error is None else f"{row_.error:.4g}"
-            lines.append(f"  {place:>3}  {moved:>10}  {row_.node}  ({row_.op})")
+    lines += _nodes(tuned, style)
     lines.append(f"{style.bold('front')}  {metrics[0]} against {metrics[1]}")
     lines += [f"  {t.number:>3}  {_state(t, style)}  {_figures(t, metrics)}" for t in tuned.front]
     if tuned.best is None:
@@ -97,6 +93,18 @@ def as_text(tuned: Tuned, style: Style) -> str:
     if not tuned.is_changed:
         lines.append("nothing to change  the spec as it is written is the best of them")
     return "\n".join(lines) + "\n"
+
+
+def _nodes(tuned: Tuned, style: Style) -> list[str]:
+    if tuned.ranking is None:
+        return []
+    if not tuned.ranking:
+        return [f"{style.bold('nodes')}  none has to stay in float"]
+    lines = [f"{style.bold('nodes')}  how far the outputs move when one alone is quantized, as a share"]
+    for place, row in enumerate(tuned.ranking, 1):
+        moved = "no numbers" if row.error is None else f"{row.error:.4g}"
+        lines.append(f"  {place:>3}  {moved:>10}  {row.node}  ({row.op})")
+    return lines
 
 
 def diff(tuned: Tuned) -> str:
@@ -136,7 +144,7 @@ def as_json(tuned: Tuned, *, written: bool) -> str:
         "objective": tuned.tune.objective,
         "quality": tuned.quality,
         "trials": [_trial(trial) for trial in tuned.trials],
-        "ranking": [asdict(row) for row in tuned.ranking],
+        "ranking": None if tuned.ranking is None else [asdict(row) for row in tuned.ranking],
         "front": [trial.number for trial in tuned.front],
         "best": tuned.best.number if tuned.best else None,
         "closest": tuned.closest.number,

@@ -62,7 +62,8 @@ class Tuned:
     quality: str
     """The gated metric that the objective is set against."""
     trials: tuple[Trial, ...]
-    ranking: tuple[Ranked, ...]
+    ranking: tuple[Ranked, ...] | None
+    """The nodes, the one that hurts most first; empty where none has to stay in float, None where no one asked."""
     best: Trial | None
     """The best one that passes; None where none does."""
     closest: Trial
@@ -131,7 +132,7 @@ class _Search:
     loaded: Loaded
     listener: Listener
     trials: list[Trial] = field(default_factory=list)
-    ranking: tuple[Ranked, ...] = ()
+    ranking: tuple[Ranked, ...] | None = None
 
     def try_(self, most: int | None, changes: Mapping[Place, Any]) -> Trial:
         """One trial, told to the listener; what was tried already is not built again."""
@@ -159,10 +160,10 @@ class _Search:
 
     def exclude(self) -> None:
         """From the best spec so far, or the closest, the fewest nodes that have to stay in float."""
+        self.ranking = ()
         start = self.best() or self.closest()
-        if start is None or start.state is State.PASSED:
-            return
-        self.ranking = exclude(start, self.bench, lambda changes: self.try_(None, changes))
+        if start is not None and start.state is not State.PASSED:
+            self.ranking = exclude(start, self.bench, lambda changes: self.try_(None, changes))
 
     def best(self) -> Trial | None:
         """Of those that pass the best by the objective, then by the quality, then the earliest."""
