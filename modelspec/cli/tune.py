@@ -39,11 +39,19 @@ def command(
     format_: str,
     progress: str,
 ) -> None:
-    """Search for the smallest or fastest build that passes the gates, by the block `tune`."""
+    """Search for the smallest or fastest build that passes the gates, by the block `tune`.
+
+    Every trial is the build of a changed spec, judged by its gates on the data set of `tune.data`; that of `evaluate` stays
+    unseen. Trials go to the cache and are not published: a second run, or one after an interruption, builds only what is
+    missing.
+
+    The same seed gives the same choice where the objective does not depend on the machine, as the size does not. Latency
+    does: its choice stays the same only as long as the cache holds what was measured.
+    """
     from modelspec.errors import ModelspecError
     from modelspec.execute.execute import Settings
     from modelspec.report import tuning
-    from modelspec.report.progress import progress_for
+    from modelspec.report.progress import progress_for, relative
     from modelspec.report.style import Style
     from modelspec.store.store import default_folder
     from modelspec.tune import tune as search
@@ -71,7 +79,8 @@ def command(
     if error:
         raise error
     if written:
-        click.echo(f"wrote  {tuned.loaded.file}\nnext  modelspec build")
+        named = f" -f {relative(file)}" if file else ""
+        click.echo(f"wrote  {relative(tuned.loaded.file)}\nnext  modelspec build{named}")
     elif tuned.is_changed:
         click.echo("nothing was written; --write does it")
 

@@ -73,7 +73,7 @@ def _figures(trial: Trial, metrics: tuple[str, ...]) -> str:
 
 def as_text(tuned: Tuned, style: Style) -> str:
     """The table of trials, the ranking of nodes, the front, the choice and the change."""
-    metrics = (tuned.tune.objective, tuned.quality)
+    metrics = tuple(dict.fromkeys((tuned.tune.objective, tuned.quality)))
     on = f" on {tuned.tune.data}" if tuned.tune.data else ""
     lines = [f"{style.bold('trials')}  {tuned.label}{on}"]
     widths = [max([len(name), *(len(gates.quantity(t.metric(name), name)) for t in tuned.trials)]) for name in metrics]
@@ -85,7 +85,7 @@ def as_text(tuned: Tuned, style: Style) -> str:
         lines.append(f"  {trial.number:>3}  {_state(trial, style)}  {row}  {changes_shown(trial.changes)}")
         lines += [f"       {problem.code} {problem.message}" for problem in trial.problems[:1]]
     lines += _nodes(tuned, style)
-    lines.append(f"{style.bold('front')}  {metrics[0]} against {metrics[1]}")
+    lines.append(f"{style.bold('front')}  {' against '.join(metrics)}")
     lines += [f"  {t.number:>3}  {_state(t, style)}  {_figures(t, metrics)}" for t in tuned.front]
     if tuned.best is None:
         return "\n".join(lines) + "\n"

@@ -89,7 +89,13 @@ class Tune(Options):
         "tpe", description="Every combination, or those that a tree of Parzen estimators proposes.", examples=["grid"]
     )
     trials: int = Field(20, ge=1, le=MOST_POINTS, description="Builds that tpe may try.", examples=[30])
-    seed: int = Field(0, ge=0, lt=2**32, description="Of tpe: the same seed proposes the same.", examples=[0])
+    seed: int = Field(
+        0,
+        ge=0,
+        lt=2**32,
+        description="Of tpe: the same seed gives the same choice, where the objective (size, not latency) stays the same.",
+        examples=[0],
+    )
 
 
 def place_of(path: str, data: Mapping[str, Any]) -> Place:

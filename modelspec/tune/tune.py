@@ -17,7 +17,7 @@ from modelspec.spec.positions import Place
 from modelspec.spec.tune import Tune, place_of
 from modelspec.spec.tune_rules import chosen_target
 from modelspec.tune.exclude import Ranked, exclude, quantized
-from modelspec.tune.samplers import sampler_for
+from modelspec.tune.samplers import Sampler, sampler_for
 from modelspec.tune.trial import Bench, State, Trial
 
 
@@ -118,9 +118,11 @@ def tune(asked: Asked, listener: Listener) -> Tuned:
         asked.file, raw, asked.cache, asked.settings, block, label, listener.event, listener.prepared
     )  # fmt: skip
     search = _Search(bench, loaded, listener)
-    listener.starts((block.objective, search.quality))
+    sampler = sampler_for(block) if block.search else None
+    listener.starts(tuple(dict.fromkeys((block.objective, search.quality))))
     search.try_(None, {})
-    search.sample()
+    if sampler is not None:
+        search.sample(sampler)
     if asked.exclude_nodes:
         search.exclude()
     return search.result()
@@ -146,14 +148,11 @@ class _Search:
         self.listener.ended(trial)
         return trial
 
-    def sample(self) -> None:
+    def sample(self, sampler: Sampler) -> None:
         """The points of the search."""
         block = self.bench.tune
-        if not block.search:
-            return
         data = yaml.parse(self.bench.raw).data
         places = {path: place_of(path, data) for path in block.search}
-        sampler = sampler_for(block)
         while (point := sampler.ask()) is not None:
             trial = self.try_(sampler.most, {places[path]: value for path, value in point.items()})
             sampler.tell(trial.metric(block.objective), trial.shortfall)
@@ -179,13 +178,13 @@ class _Search:
 
     @property
     def quality(self) -> str:
-        """The first gated metric that is not the objective, of those of evaluate before others."""
+        """What the objective is weighed against: another gated metric, one of evaluate before others."""
         evaluate = self.loaded.spec.blocks["evaluate"]
         label, objective = self.bench.label, self.bench.tune.objective
         gated = [gate.metric for gate in evaluate.all_gates() if gate.targets is None or label in gate.targets]
-        measured = {*(name.rpartition(":")[2] for name in evaluate.measured())} if evaluate.data else set()
-        names = [name for name in sorted(gated, key=lambda name: name not in measured) if name != objective]
-        return next(iter(names), "size")
+        measured = [name.rpartition(":")[2] for name in evaluate.measured()] if evaluate.data else []
+        names = (*sorted(gated, key=lambda name: name not in measured), *measured, "size")
+        return next((name for name in names if name != objective), objective)
 
     def result(self) -> Tuned:
         best, closest = self.best(), self.closest()
