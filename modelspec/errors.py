@@ -117,6 +117,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS554": (Exit.OK, "fewer calibration samples than asked"),
     "MS555": (Exit.OK, "answers that are no numbers"),
     "MS556": (Exit.OK, "weights that stay in float"),
+    "MS557": (Exit.OK, "compression saves nothing"),
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),
     "MS452": (Exit.OK, "model.lock cannot be written"),

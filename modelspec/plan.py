@@ -230,7 +230,7 @@ class _Planner:
 
     def _versions(self, stage: Stage, parts: Mapping[str, Options], uses_code: bool) -> dict[str, str]:
         names = {
-            *stage.packages,
+            *stage.distributions(),
             *(name for part in parts.values() for name in getattr(part, "packages", ())),
         }
         if uses_code:

@@ -136,6 +136,10 @@ class Stage(Options):
         """How reproducible the work is with these options."""
         return self.determinism
 
+    def distributions(self) -> tuple[str, ...]:
+        """The distributions whose versions can change the result with these options."""
+        return self.packages
+
     def depends_on(self) -> tuple[str, ...]:
         """The hardware facts that can change the result with these options."""
         return self.facts

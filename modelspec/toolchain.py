@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import sys
+import zlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -75,7 +76,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def fact(name: str) -> str:
-    """One hardware fact: `arch`, `isa`, `cpu`, `cores` or `machine` (a digest; names no host)."""
+    """One fact that no distribution tells: `arch`, `isa`, `cpu`, `cores`, `machine` (a digest; names no host), `zlib`."""
     if name == "arch":
         return platform.machine().lower().replace("amd64", "x86_64").replace("arm64", "aarch64")
     if name == "isa":
@@ -88,6 +89,8 @@ def fact(name: str) -> str:
         return str(_cores())
     if name == "machine":
         return _machine()
+    if name == "zlib":
+        return zlib.ZLIB_RUNTIME_VERSION
     raise KeyError(name)
 
 

@@ -175,7 +175,7 @@ def _not_produced(context: Context, gate: Gate, place: Place, produced: dict[str
     elif metric.made_by == "evaluate":
         fix = f"add it to evaluate.metrics: [{', '.join((*_metrics(context), gate.metric))}]"
     else:
-        fix = f"add {metric.made_by}: {{}}, which measures it"
+        fix = f"add {metric.made_by}: {metric.block}, which measures it"
     return context.problem("MS307", f"nothing measures {gate.metric!r}", (*place, "metric"), help=fix)
 
 

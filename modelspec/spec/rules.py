@@ -74,7 +74,7 @@ def _quantize(context: Context) -> Iterator[Diagnostic]:
         ):
             fitting = "weights" if target.chosen_precision in WEIGHT_BITS else "dynamic, static or auto"
             yield context.problem(
-                "MS305",
+                "MS306",
                 f"the method {method.method} does not lead to {target.chosen_precision}",
                 ("targets", index, "quantize", "method"),
                 help=f"write method: {fitting}",

@@ -99,7 +99,8 @@ class BuildSaid(Said):
 
     def artifact(self, label: str) -> list[str]:
         """The files of a target's artifact, relative to its folder: what its size is the sum of."""
-        made = (a for a in self.actions if a.stage == "compile" and label in a.targets)
+        # What packs the artifact comes after what makes it, and is published in its place.
+        made = [a for a in self.actions if a.stage in {"compile", "package"} and label in a.targets][-1:]
         paths = (output.path for action in made for output in action.outputs)
         return [path.removeprefix("artifact/") for path in paths if path.startswith("artifact/")]
 
