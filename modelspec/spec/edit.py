@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode, SequenceNode
 
+from modelspec.errors import fail
 from modelspec.spec import yaml as strict
 from modelspec.spec.positions import Place
 from modelspec.spec.text import decode
@@ -20,10 +21,13 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def edited(raw: bytes, changes: Mapping[Place, Any]) -> bytes:
-    """The text of a valid spec with other values at some places; keys that are not written yet are added."""
+    """The text of a valid spec with other values at some places; keys that are not written yet are added.
+
+    What is inside a value is put there after the value itself. Raises MS201 for the item of a list that is too short.
+    """
     text, _ = decode(raw)
     meant = strict.parse(raw).data
-    for place, value in changes.items():
+    for place, value in sorted(changes.items(), key=lambda change: len(change[0])):
         text = _with(text, place, value)
         meant = with_value(meant, place, value)
     made = (_BOM if raw.startswith(_BOM) else b"") + text.encode()
@@ -38,10 +42,16 @@ def _with(text: str, place: Place, value: Any) -> str:
     for depth, part in enumerate(place):
         inner = _child(node, part)
         if inner is None:
+            if isinstance(node, SequenceNode) and isinstance(part, int):
+                raise fail(
+                    "MS201", f"{'.'.join(map(str, place[:depth]))} has no item {part}", help="count from 0", path=place
+                )
             for key in reversed(place[depth + 1 :]):
                 value = {key: value}
-            assert isinstance(node, MappingNode), "the place was checked with the spec"
-            return _with_key(text, node, str(part), value)
+            if isinstance(node, MappingNode):
+                return _with_key(text, node, str(part), value)
+            place, value = place[:depth], {part: value}
+            break
         around, node = node, inner
     if isinstance(node, CollectionNode) and not node.flow_style and isinstance(around, MappingNode):
         return _instead_of_block(text, _key_end(around, place[-1]), node, value)

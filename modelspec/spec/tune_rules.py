@@ -119,7 +119,7 @@ def _objective(context: Context, tune: Tune) -> Iterator[Diagnostic]:
                               help=f"did you mean {near!r}?" if near else f"measured are: {', '.join(produced)}")  # fmt: skip
     elif tune.objective not in produced:
         fix = (
-            f"add {metric.made_by}: {{}}, which measures it"
+            f"add {metric.made_by}: {metric.block}, which measures it"
             if metric.made_by != "evaluate"
             else f"add it to evaluate.metrics: [{tune.objective}]"
         )
@@ -232,10 +232,10 @@ class _Key:
             return [], kind.model_validate(data)
         except ValidationError as error:
             first = error
-        for place, other in self.others.items():
+        for place, other in sorted({**self.others, self.place: value}.items(), key=lambda one: len(one[0])):
             data = with_value(data, place, other)
         try:
-            kind.model_validate(with_value(data, self.place, value))
+            kind.model_validate(data)
         except ValidationError:
             return list(self._told(first, value, written)), None
         return [], None

@@ -18,6 +18,7 @@ from modelspec.spec.edit import edited
 from modelspec.spec.load import Loaded, load
 from modelspec.spec.positions import Place
 from modelspec.spec.tune import Tune
+from modelspec.spec.tune_rules import chosen_target
 
 
 class State(StrEnum):
@@ -88,19 +89,21 @@ class Bench:
     cache: Path
     settings: Settings
     tune: Tune
-    label: str
-    """The target that is built."""
     on_event: Callable[[Event], None]
     on_prepared: Callable[[Prepared], None]
 
     def run(self, number: int, changes: Mapping[Place, Any]) -> Trial:
         """Build the spec with the changes. Raises what is no fault of the values: of the environment, or of integrity."""
-        text = edited(self.raw, changes)
-        trial = Trial(number, dict(changes), text)
+        trial = Trial(number, dict(changes), self.raw)
         try:
-            loaded = self.judged_by_own_data(load(self.file, text=text))
+            trial = replace(trial, text=edited(self.raw, changes))
+            loaded = load(self.file, text=trial.text)
+            label = loaded.spec.targets[chosen_target(loaded.spec)].label
             asked = Asked(
-                self.file, self.cache, None, (self.label,), settings=self.settings, judged=False, loaded=loaded
+                *(self.file, self.cache, None, (label,)),
+                settings=self.settings,
+                judged=False,
+                loaded=self.judged_by_own_data(loaded, label),
             )
             done = build(asked, self.on_prepared, self.on_event)
         except ModelspecError as error:
@@ -108,20 +111,16 @@ class Bench:
                 raise
             problems = tuple(problem for problem in error.diagnostics if problem.severity == "error")
             return replace(trial, problems=problems)
-        figures = done.figures[self.label]
-        return replace(trial, figures=figures, gates=done.gates, ran=done.ran, cached=done.cached)
+        return replace(trial, figures=done.figures[label], gates=done.gates, ran=done.ran, cached=done.cached)
 
-    def judged_by_own_data(self, loaded: Loaded) -> Loaded:
+    def judged_by_own_data(self, loaded: Loaded, label: str) -> Loaded:
         """The spec that is evaluated on the data of tune, and measures nothing that no one asks for."""
         spec = loaded.spec
         evaluate = spec.blocks["evaluate"]
         update: dict[str, Any] = {"tune": None}
         if self.tune.data is not None:
             update["evaluate"] = evaluate.model_copy(update={"data": self.tune.data})
-        asked = {
-            self.tune.objective,
-            *(g.metric for g in evaluate.all_gates() if not g.targets or self.label in g.targets),
-        }
-        if not any(METRICS[name].made_by == "benchmark" for name in asked if name in METRICS):
+        asked = {gate.metric for gate in evaluate.all_gates() if gate.targets is None or label in gate.targets}
+        if not any(METRICS[name].made_by == "benchmark" for name in asked | {self.tune.objective} if name in METRICS):
             update["benchmark"] = None
         return replace(loaded, spec=spec.model_copy(update=update))

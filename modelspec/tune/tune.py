@@ -114,10 +114,8 @@ def tune(asked: Asked, listener: Listener) -> Tuned:
     if asked.exclude_nodes:
         quantized(loaded.spec)
     label = loaded.spec.targets[chosen_target(loaded.spec)].label
-    bench = Bench(
-        asked.file, raw, asked.cache, asked.settings, block, label, listener.event, listener.prepared
-    )  # fmt: skip
-    search = _Search(bench, loaded, listener)
+    bench = Bench(asked.file, raw, asked.cache, asked.settings, block, listener.event, listener.prepared)
+    search = _Search(bench, loaded, label, listener)
     sampler = sampler_for(block) if block.search else None
     listener.starts(tuple(dict.fromkeys((block.objective, search.quality))))
     search.try_(None, {})
@@ -132,6 +130,7 @@ def tune(asked: Asked, listener: Listener) -> Tuned:
 class _Search:
     bench: Bench
     loaded: Loaded
+    label: str
     listener: Listener
     trials: list[Trial] = field(default_factory=list)
     ranking: tuple[Ranked, ...] | None = None
@@ -180,7 +179,7 @@ class _Search:
     def quality(self) -> str:
         """What the objective is weighed against: another gated metric, one of evaluate before others."""
         evaluate = self.loaded.spec.blocks["evaluate"]
-        label, objective = self.bench.label, self.bench.tune.objective
+        label, objective = self.label, self.bench.tune.objective
         gated = [gate.metric for gate in evaluate.all_gates() if gate.targets is None or label in gate.targets]
         measured = [name.rpartition(":")[2] for name in evaluate.measured()] if evaluate.data else []
         names = (*sorted(gated, key=lambda name: name not in measured), *measured, "size")
@@ -192,7 +191,7 @@ class _Search:
             raise _none_built(self.trials)
         bench = self.bench
         return Tuned(
-            self.loaded, bench.raw, bench.tune, bench.label, self.quality, tuple(self.trials), self.ranking, best,
+            self.loaded, bench.raw, bench.tune, self.label, self.quality, tuple(self.trials), self.ranking, best,
             best or closest,
         )  # fmt: skip
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelspec.errors import ModelspecError
 from modelspec.spec import yaml
 from modelspec.spec.edit import edited
 from modelspec.spec.positions import Place
@@ -51,11 +52,24 @@ def changed(changes: dict[Place, Any], text: bytes = TEXT) -> list[str]:
         (("d", "f", 1, "z"), {"m": (1, True)}, ["-    - {g: 1}  # of g", "+    - {g: 1, z: {m: [1, true]}}  # of g"]),
         (("h",), "v", ["-h: |", "-  text", "-  more", "+h: v"]),
         (("i", "j", "k"), None, ["-i: {}", "+i: {j: {k: null}}"]),
+        (("d", "e", "x"), 1, ['-  e: "q"  # of e', "+  e: {x: 1}  # of e"]),
+        (("d", "f", "x"), 1, ["-  f:            # of f", "-    - one   # of one", "-    - {g: 1}  # of g",
+                              "+  f: {x: 1}            # of f"]),
         (("new",), {"x": "1:30"}, ['+new: {x: "1:30"}']),
     ],
 )  # fmt: skip
 def test_only_the_value_changes(place: Place, value: Any, lines: list[str]) -> None:
     assert changed({place: value}) == lines
+
+
+def test_what_is_inside_a_value_is_put_there_after_it() -> None:
+    lines = ["-a: {b: 1, c: [x, y]}   # of a", "+a: {b: 2}   # of a"]
+    assert changed({("a", "b"): 2, ("a",): {"b": 1}}) == changed({("a",): {"b": 1}, ("a", "b"): 2}) == lines
+
+
+def test_an_item_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ModelspecError, match=r"MS201 d\.f has no item 2"):
+        edited(TEXT, {("d", "f", 2): "x"})
 
 
 def test_windows_lines_and_byte_order_marks_stay() -> None:
