@@ -61,7 +61,7 @@ def all_of(processes: list[multiprocessing.process.BaseProcess]) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(900)
         assert process.exitcode == 0
 
 
