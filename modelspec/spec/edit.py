@@ -42,10 +42,9 @@ def _with(text: str, place: Place, value: Any) -> str:
     for depth, part in enumerate(place):
         inner = _child(node, part)
         if inner is None:
-            if isinstance(node, SequenceNode) and isinstance(part, int):
-                raise fail(
-                    "MS201", f"{'.'.join(map(str, place[:depth]))} has no item {part}", help="count from 0", path=place
-                )
+            if any(isinstance(key, int) for key in place[depth:]):
+                name = ".".join(map(str, place))
+                raise fail("MS201", f"there is no item {name}", help="the items of a list count from 0", path=place)
             for key in reversed(place[depth + 1 :]):
                 value = {key: value}
             if isinstance(node, MappingNode):

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from modelspec.errors import Diagnostic
-from modelspec.metric import METRICS
+from modelspec.metric import METRICS, Gate
 from modelspec.spec import gate_rules, yaml
 from modelspec.spec.context import Context
 from modelspec.spec.model import ModelSpec, model
@@ -59,7 +59,7 @@ def _data(context: Context, tune: Tune) -> Iterator[Diagnostic]:
     """The builds are judged, by data that nothing else reads and that fit the metrics."""
     block = context.spec.blocks.get("evaluate")
     label = context.spec.targets[chosen_target(context.spec)].label
-    if block is None or not any(gate.targets is None or label in gate.targets for gate in block.all_gates()):
+    if block is None or not any(_limits(gate, label) for gate in block.all_gates()):
         yield context.problem("MS327", f"no gate says which builds of {label} are good enough", ("tune",), key=True,
                               help="add evaluate: {data: test, metrics: [accuracy]}, which has a gate")  # fmt: skip
         return
@@ -81,6 +81,12 @@ def _data(context: Context, tune: Tune) -> Iterator[Diagnostic]:
         yield context.problem("MS312", f"{needs!r} needs labels, and the data set {tune.data!r} has none", place,
                               help=f"name the array with the true answers: data: {{{tune.data}: {{labels: ...}}}}",
                               also=((("data", tune.data), "no labels here"),))  # fmt: skip
+
+
+def _limits(gate: Gate, label: str) -> bool:
+    """Whether a build for a target may fail by the gate."""
+    limits = gate.min is not None or gate.max is not None or gate.max_drop not in (None, "off")
+    return limits and (gate.targets is None or label in gate.targets)
 
 
 def _leaks(context: Context, name: str) -> Iterator[Diagnostic]:

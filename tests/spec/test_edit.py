@@ -68,7 +68,7 @@ def test_what_is_inside_a_value_is_put_there_after_it() -> None:
 
 
 def test_an_item_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ModelspecError, match=r"MS201 d\.f has no item 2"):
+    with pytest.raises(ModelspecError, match=r"MS201 there is no item d\.f\.2"):
         edited(TEXT, {("d", "f", 2): "x"})
 
 
@@ -87,15 +87,14 @@ VALUES = st.recursive(
 PLACES = [place for place in yaml.parse(TEXT).positions.values if place]
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.sampled_from(PLACES), VALUES, min_size=1, max_size=1), st.sampled_from(PLACES), VALUES)
-def test_what_is_written_is_read_again(changes: dict[Place, Any], place: Place, value: Any) -> None:
-    """`edited` itself compares what it wrote with what was meant."""
-    if place not in changes and not any(p[: len(q)] == q for p in changes for q in [place]) and not any(
-        place[: len(p)] == p for p in changes
-    ):  # fmt: skip
-        changes = {**changes, place: value}
-    assert yaml.parse(edited(TEXT, changes)).problems == ()
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(PLACES), VALUES, min_size=1, max_size=3))
+def test_what_is_written_is_read_again(changes: dict[Place, Any]) -> None:
+    """`edited` itself compares what it wrote with what was meant; only an item of a list that became short may be missing."""
+    try:
+        assert yaml.parse(edited(TEXT, changes)).problems == ()
+    except ModelspecError as error:
+        assert [problem.code for problem in error.diagnostics] == ["MS201"]  # noqa: PT017
 
 
 @pytest.mark.parametrize("example", sorted((Path(__file__).parents[2] / "examples").glob("*/model.yaml")), ids=str)

@@ -1,9 +1,13 @@
 """The command: what it finds, what it writes, and what it leaves alone. Every build is a real one."""
 
 import json
+import os
+import pty
+import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +169,29 @@ def test_latency_is_measured_by_the_benchmark_and_only_where_it_is_asked_for(mak
     found = tuned(project)
     assert found["trials"][1]["metrics"]["latency_p50"] > 0
     assert tuned(project)["ran"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_terminal_is_asked(answer: str, make_tiny: MakeTiny) -> None:
+    project = make_tiny("tune: {data: validation, search: {quantize.int8.per_channel: [false]}, sampler: grid}\n")
+    before = project.spec.read_text()
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "modelspec", "tune", "--cache-dir", str(project.cache)]
+    process = subprocess.Popen(command, cwd=project.folder, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while b"Write this to model.yaml? [y/N]" not in shown:
+        assert select.select([ours], [], [], 120)[0], shown
+        shown += os.read(ours, 4096)
+    assert b"+    per_channel: false" in shown
+    os.write(ours, f"{answer}\n".encode())
+    with suppress(OSError):  # so ends a terminal that no one is at any more
+        while os.read(ours, 4096):
+            pass
+    os.close(ours)
+    assert process.wait(60) == 0
+    assert (project.spec.read_text() != before) == (answer == "y")
 
 
 @pytest.mark.parametrize(
