@@ -11,7 +11,6 @@ from pydantic import Field
 from modelspec.options import Options
 from modelspec.stage import Determinism, Job, Request, Stage
 
-
 WORTH = 0.9
 """A file that stays larger than this share of itself is not worth unpacking at each start."""
 
