@@ -55,7 +55,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     # 3xx: rules across keys, and the files the spec names
     "MS301": (Exit.SPEC, "no such data set"),
     "MS302": (Exit.SPEC, "the data set is read by nothing"),
-    "MS303": (Exit.SPEC, "one data set for calibration and for evaluation"),
+    "MS303": (Exit.SPEC, "one data set for two purposes that do not mix"),
     "MS305": (Exit.SPEC, "the device does not offer this precision"),
     "MS306": (Exit.SPEC, "quantization options that no target uses"),
     "MS307": (Exit.SPEC, "a gate on a metric that nothing produces"),
@@ -78,6 +78,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS324": (Exit.SPEC, "the user code does not exist"),
     "MS325": (Exit.SPEC, "wrong use of the command line"),
     "MS326": (Exit.SPEC, "two metrics have one name"),
+    "MS327": (Exit.SPEC, "tune without a gate"),
     # 4xx: the environment
     "MS401": (Exit.ENVIRONMENT, "a package is not installed"),
     "MS402": (Exit.ENVIRONMENT, "a file or folder cannot be written or read"),
@@ -108,6 +109,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS520": (Exit.STAGE, "a worker exceeded its time"),
     "MS521": (Exit.STAGE, "the benchmark failed"),
     "MS522": (Exit.STAGE, "convolutions need calibration data"),
+    "MS523": (Exit.GATE, "no build that was tried passes the gates"),
     # warnings of stages
     "MS551": (Exit.OK, "dynamic quantization of convolutions is slow"),
     "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),
