@@ -33,7 +33,11 @@ def quantized(spec: ModelSpec) -> tuple[Place, Any]:
         if use.request.index == index and use.stage.name == "quantize":
             return use.origin, getattr(use.stage, "method")  # noqa: B009 - a stage by its contract has no such field
     label = spec.targets[index].label
-    raise fail("MS325", f"--exclude-nodes: {label} is not quantized", help="name a target of an integer precision in tune.target")
+    raise fail(
+        "MS325",
+        f"--exclude-nodes: {label} is not quantized",
+        help="name a target of an integer precision in tune.target",
+    )
 
 
 def exclude(start: Trial, bench: Bench, try_: Try) -> tuple[Ranked, ...]:
