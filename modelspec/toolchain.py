@@ -21,6 +21,10 @@ ISA_FLAGS = (
 """CPU features that numeric kernels choose their code by."""
 
 
+VNNI = ("avx512_vnni", "avx_vnni")
+"""Either adds 8-bit products in 32 bits."""
+
+
 def normalized(name: str) -> str:
     """The comparable form of a distribution's name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -92,6 +96,12 @@ def fact(name: str) -> str:
     if name == "zlib":
         return zlib.ZLIB_RUNTIME_VERSION
     raise KeyError(name)
+
+
+def lacks(isa: str, needs: Iterable[str]) -> bool:
+    """Whether a CPU adds 8-bit products in 16 bits: x86-64 with AVX2, and with none of what a model `needs`."""
+    present = set(isa.split("+"))
+    return "avx2" in present and not present.intersection(needs)
 
 
 def facts(names: Iterable[str]) -> dict[str, str]:

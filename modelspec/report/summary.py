@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from modelspec import gates
+from modelspec import gates, toolchain
 from modelspec.build import Outcome, Prepared
 from modelspec.gates import GateResult
 from modelspec.match import Match, Reason, State
@@ -146,6 +146,7 @@ def inspect_text(folder: Path, style: Style) -> str:
         if runtime.is_file():
             said = json.loads(runtime.read_bytes())
             lines.append(f"  {'runtime':<16} {_flat(said)}")
+            lines += [f"  {'cpu':<16} {line}" for line in _needs(said.get("cpu"), style)]
             lines += [f"  {'compressed':<16} {line}" for line in _packed(said.get("package"))]
         lines += [f"  {side[:-1]:<16} {_tensor(t)}" for side, tensors in _signature(folder / label) for t in tensors]
     if build["gates"]:
@@ -170,6 +171,15 @@ def _signature(folder: Path) -> list[tuple[str, list[dict[str, Any]]]]:
 
 def _tensor(tensor: dict[str, Any]) -> str:
     return f"{tensor['name']}  {tensor['dtype']} [{', '.join(map(str, tensor['shape']))}]"
+
+
+def _needs(cpu: dict[str, Any] | None, style: Style) -> list[str]:
+    """What the model needs of a CPU, with a warning where this one lacks it."""
+    if cpu is None:
+        return []
+    lacking = toolchain.lacks(toolchain.fact("isa"), cpu["needs"])
+    here = style.yellow("  warning: not this CPU, where sums saturate") if lacking else ""
+    return [f"needs {' or '.join(cpu['needs'])}, or no AVX2{here}"]
 
 
 def _packed(package: dict[str, Any] | None) -> list[str]:

@@ -78,9 +78,10 @@ class Quantizer:
         from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
         from onnxruntime.quantization.quant_utils import QuantizationMode, update_opset_version
 
+        assert isinstance(self._method, Dynamic)
         model = update_opset_version(_copy(self._model), QuantType.QInt8)
         return ONNXQuantizer(
-            model, self._method.per_channel, False, QuantizationMode.IntegerOps, False,
+            model, self._method.per_channel, self._method.reduce_range, QuantizationMode.IntegerOps, False,
             QuantType.QInt8, QuantType.QUInt8, None, chosen, left, list(self._ops), _options(),
         )  # fmt: skip
 
@@ -91,7 +92,7 @@ class Quantizer:
         assert isinstance(self._method, Static)
         activations = QuantType.QUInt8 if self._method.activations == "uint8" else QuantType.QInt8
         return QDQQuantizer(
-            _copy(self._model), self._method.per_channel, False, QuantType.QInt8, activations,
+            _copy(self._model), self._method.per_channel, self._method.reduce_range, QuantType.QInt8, activations,
             self._ranges, chosen, left, list(self._ops), _options(),
         )  # fmt: skip
 

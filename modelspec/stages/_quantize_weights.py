@@ -143,7 +143,7 @@ class WeightQuantizer:
         made = [
             helper.make_node(
                 "MatMulNBits", [node.input[0], *packed[key]], [product], name=node.name, domain=DOMAIN,
-                K=rows, N=columns, bits=self._bits, block_size=self._method.block_size,
+                K=rows, N=columns, bits=self._bits, block_size=self._method.block_size, **self._compute(),
             )
         ]  # fmt: skip
         if biased:
@@ -155,6 +155,10 @@ class WeightQuantizer:
                 bias = f"{product}_bias"
             made.append(helper.make_node("Add", [product, bias], [node.output[0]], name=f"{node.name}_bias"))
         return made
+
+    def _compute(self) -> dict[str, Any]:
+        """How exact the arithmetic must be, in the runtime's scale; without it, as exact as the type of the activations."""
+        return {"accuracy_level": 4} if self._method.activations == "int8" else {}
 
     def _store(self, graph: Any, weight: "TensorProto", index: int, *, turned: bool, alpha: float) -> list[str]:
         """Add the packed weight to the graph; returns the names of its parts."""

@@ -11,6 +11,9 @@ from pydantic import Field
 from modelspec.options import Options
 from modelspec.stage import Determinism, Job, Request, Stage
 
+WORTH = 0.9
+"""A file that stays larger than this share of itself is not worth unpacking at each start."""
+
 
 class Gzip(Options):
     """Read everywhere; the least compression."""
@@ -85,11 +88,11 @@ class Package(Stage):
         text = json.dumps(runtime, indent=2, sort_keys=True) + "\n"
         (job.output("runtime") / packed.RUNTIME).write_text(text)
         size, before = (sum(file.stat().st_size for file in folder.iterdir()) for folder in (target, artifact))
-        if size >= before:
+        if size > WORTH * before:
             job.warn(
                 "MS557",
                 f"compressed the model has {size} bytes, and {before} as it is",
-                help="remove package: weights of floats hardly shrink unless many are zero",
+                help="remove package: weights hardly shrink unless many of them are zero",
             )
         value = {"metrics": {"size": size, "unpacked_size": before}, "compression": self.how.compression}
         (job.output("metrics") / "package.json").write_text(json.dumps(value) + "\n")

@@ -132,11 +132,18 @@ class MetricsSaid(Said):
     stages: StagesSaid
 
 
+class CpuSaid(Said):
+    """What a model asks of the CPU."""
+
+    needs: tuple[str, ...] = ()
+
+
 class RuntimeSaid(Said):
     """runtime.json."""
 
     device: str
     precision: str
+    cpu: CpuSaid = CpuSaid()
 
 
 class _Format(Said):
@@ -155,6 +162,12 @@ def read_metrics(folder: Path, label: str) -> MetricsSaid:
     """The metrics.json of a target. Raises MS604."""
     name = f"{label}/metrics.json"
     return _read(folder / name, name, MetricsSaid)
+
+
+def read_needs(folder: Path, label: str) -> tuple[str, ...]:
+    """The CPU features without all of which a target's answers are not right. Raises MS604."""
+    name = f"{label}/runtime.json"
+    return _read(folder / name, name, RuntimeSaid).cpu.needs
 
 
 def read_target(folder: Path, label: str) -> Target:

@@ -10,12 +10,16 @@ import numpy as np
 import onnx
 import pytest
 
+from modelspec import toolchain
 from modelspec.errors import ModelspecError
 from modelspec.formats import npz
+from modelspec.formats.onnx_integers import may_saturate
 from modelspec.formats.onnx_session import open_session
-from modelspec.quantization import Auto, Dynamic, Static
+from modelspec.quantization import Auto, Dynamic, Static, Weights
 from modelspec.stage import Job
+from modelspec.stages.compile import Compile
 from modelspec.stages.quantize import Quantize
+from modelspec.targets.cpu import Cpu
 from tests.stages import graphs
 
 SHAPES = {
@@ -139,6 +143,46 @@ def test_what_hurts_is_said(run_stage: Any, tmp_path: Path) -> None:
     job = run(run_stage, tmp_path / "b", "attention", static(), calibration=True)
     assert "MS552" in [w.code for w in job.warnings]
     assert set(said(job)["quantized"]) == {"MatMul"}
+
+
+@pytest.mark.parametrize(("graph", "method", "calibration", "saturates"), [
+    ("conv", static(), True, False), ("conv", static(reduce_range=False), True, True),
+    ("conv", static(activations="int8"), True, False), ("mlp", static(), True, False),
+    ("mlp", DYNAMIC, False, True), ("mlp", Dynamic(method="dynamic", reduce_range=True), False, False),
+])  # fmt: skip
+def test_seven_bits_where_they_cost_nothing(
+    run_stage: Any, tmp_path: Path, graph: str, method: Any, calibration: bool, saturates: bool
+) -> None:
+    job = run(run_stage, tmp_path, graph, method, calibration)
+    model = onnx.load(job.output("model") / "model.onnx")
+    largest = max(
+        int(np.abs(onnx.numpy_helper.to_array(t).astype(int)).max())
+        for t in model.graph.initializer
+        if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1
+    )
+    assert largest == (127 if saturates else 64)
+    assert may_saturate(model) is saturates
+    target = Cpu(device="cpu", precision="int8")
+    inputs = {"model": job.output("model"), "samples": tmp_path / "made" / "samples"}
+    compiled = run_stage(Compile(), inputs, target=target)
+    runtime = json.loads((compiled.output("runtime") / "runtime.json").read_text())
+    x86 = toolchain.fact("arch") == "x86_64"
+    assert runtime.get("cpu") == ({"needs": ["avx512_vnni", "avx_vnni"]} if saturates and x86 else None)
+
+
+def test_what_no_product_reads_cannot_saturate(run_stage: Any, tmp_path: Path) -> None:
+    table, weight = graphs.weights((50, 16), (16, 8))
+    nodes = [
+        onnx.helper.make_node("Cast", ["x"], ["index"], to=onnx.TensorProto.INT64, name="cast"),
+        onnx.helper.make_node("Gather", ["table", "index"], ["rows"], name="table"),
+        onnx.helper.make_node("MatMul", ["rows", "weight"], ["y"], name="head"),
+    ]
+    values = {"table": table, "weight": weight}
+    folder = graphs.save(tmp_path, nodes, values, {"x": ("batch",)}, {"y": ("batch", 8)})
+    job = run_stage(Quantize(method=Dynamic(method="dynamic", reduce_range=True)), {"model": folder})
+    assert not may_saturate(onnx.load(job.output("model") / "model.onnx"))
+    job = run_stage(Quantize(precision="int8w", method=Weights()), {"model": graphs.mlp(tmp_path / "mlp")})
+    assert not may_saturate(onnx.load(job.output("model") / "model.onnx"))
 
 
 def test_excluded_nodes_stay_in_float(run_stage: Any, tmp_path: Path) -> None:

@@ -160,6 +160,20 @@ def test_compile_takes_it(run_stage: Any, tmp_path: Path, graph: str, precision:
     assert cosine > (0.95 if precision == "int4" else 0.9995)
 
 
+def test_activations_of_eight_bits_are_asked_of_the_runtime(run_stage: Any, tmp_path: Path) -> None:
+    made = graphs.made_of(graphs.mlp(tmp_path), tmp_path / "made", (40, 32))
+    answers = []
+    for activations, attributes in (("float32", set()), ("int8", {"accuracy_level"})):
+        method = Weights.model_validate({"activations": activations})
+        job = run_stage(Quantize(precision="int8w", method=method), {"model": made["model"]})
+        path = job.output("model") / "model.onnx"
+        nodes = [node for node in onnx_model.read(path).graph.node if node.op_type == "MatMulNBits"]
+        named = {attribute.name for node in nodes for attribute in node.attribute}
+        assert named == {"K", "N", "bits", "block_size", *attributes}
+        answers.append(open_session(path).run(npz.read(made["samples"] / "inputs.npz"))["logits"])
+    assert 0 < np.abs(answers[0] - answers[1]).max() < 0.1
+
+
 def test_only_what_measures_depends_on_the_instruction_set() -> None:
     plain = Quantize(precision="int4", method=Weights())
     ranked = Quantize(precision="int4", method=Weights(sensitivity=True))
