@@ -78,6 +78,8 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS324": (Exit.SPEC, "the user code does not exist"),
     "MS325": (Exit.SPEC, "wrong use of the command line"),
     "MS326": (Exit.SPEC, "two metrics have one name"),
+    "MS330": (Exit.SPEC, "the source cannot be pruned or trained so"),
+    "MS331": (Exit.SPEC, "2:4 sparsity that no target can use"),
     # 4xx: the environment
     "MS401": (Exit.ENVIRONMENT, "a package is not installed"),
     "MS402": (Exit.ENVIRONMENT, "a file or folder cannot be written or read"),
@@ -108,12 +110,17 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS520": (Exit.STAGE, "a worker exceeded its time"),
     "MS521": (Exit.STAGE, "the benchmark failed"),
     "MS522": (Exit.STAGE, "convolutions need calibration data"),
+    "MS530": (Exit.STAGE, "nothing was pruned"),
+    "MS531": (Exit.STAGE, "no such layer in the model"),
+    "MS532": (Exit.STAGE, "layers are to lose different shares"),
+    "MS533": (Exit.STAGE, "the dependencies of layers cannot be found"),
     # warnings of stages
     "MS551": (Exit.OK, "dynamic quantization of convolutions is slow"),
     "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),
     "MS553": (Exit.OK, "the quantized model is not smaller"),
     "MS554": (Exit.OK, "fewer calibration samples than asked"),
     "MS555": (Exit.OK, "answers that are no numbers"),
+    "MS558": (Exit.OK, "zeros that nothing compresses"),
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),
     "MS452": (Exit.OK, "model.lock cannot be written"),

@@ -139,6 +139,10 @@ class Stage(Options):
         """
         return None
 
+    def distributions(self) -> tuple[str, ...]:
+        """The `packages`, with those that only these options take."""
+        return self.packages
+
     def tools(self) -> tuple[str, ...]:
         """Distributions that the work takes and that cannot change its result: not keyed."""
         return ()
