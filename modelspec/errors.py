@@ -55,7 +55,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     # 3xx: rules across keys, and the files the spec names
     "MS301": (Exit.SPEC, "no such data set"),
     "MS302": (Exit.SPEC, "the data set is read by nothing"),
-    "MS303": (Exit.SPEC, "one data set for calibration and for evaluation"),
+    "MS303": (Exit.SPEC, "one data set to fit to and to evaluate on"),
     "MS305": (Exit.SPEC, "the device does not offer this precision"),
     "MS306": (Exit.SPEC, "quantization options that no target uses"),
     "MS307": (Exit.SPEC, "a gate on a metric that nothing produces"),
@@ -80,6 +80,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS326": (Exit.SPEC, "two metrics have one name"),
     "MS330": (Exit.SPEC, "the source cannot be pruned or trained so"),
     "MS331": (Exit.SPEC, "2:4 sparsity that no target can use"),
+    "MS332": (Exit.SPEC, "training needs labels"),
     # 4xx: the environment
     "MS401": (Exit.ENVIRONMENT, "a package is not installed"),
     "MS402": (Exit.ENVIRONMENT, "a file or folder cannot be written or read"),
@@ -114,6 +115,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS531": (Exit.STAGE, "no such layer in the model"),
     "MS532": (Exit.STAGE, "layers are to lose different shares"),
     "MS533": (Exit.STAGE, "the dependencies of layers cannot be found"),
+    "MS534": (Exit.STAGE, "training failed"),
     # warnings of stages
     "MS551": (Exit.OK, "dynamic quantization of convolutions is slow"),
     "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),
