@@ -65,7 +65,7 @@ def built(folder: Path, name: str, spec: dict[str, Any]) -> Path:
     """The published folder of the one target."""
     (folder / "model.yaml").write_text(json.dumps({**spec, "name": name}))
     run([MODELSPEC, "build"], {"MODELSPEC_CACHE_DIR": str(folder / "cache")}, cwd=folder)
-    return folder / "dist" / name / spec["version"] / "cpu-fp32"
+    return folder / "dist" / name / str(spec["version"]) / "cpu-fp32"
 
 
 def pruned(folder: Path, spec: dict[str, Any], method: str) -> list[Path]:
