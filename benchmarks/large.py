@@ -82,7 +82,7 @@ def no_op(runs: int) -> Row:
 
 
 def memory() -> Row:
-    """Peak memory of a process that seals, commits and takes out one file; the columns are GB, not seconds."""
+    """Peak memory of a process that seals, commits and takes out one file."""
     peaks = {}
     for size in (64 << 20, 2 << 30):
         with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +91,7 @@ def memory() -> Row:
             done = subprocess.run([sys.executable, "-c", COPY, folder], capture_output=True, text=True, check=True)
             peaks[size] = json.loads(done.stdout) / 1e6
     large, small = peaks[2 << 30], peaks[64 << 20]
-    return Row("peak memory, file of 2 GB (GB)", "file of 64 MB (GB)", large, small, 1.2)
+    return Row("peak memory, file of 2 GB", "file of 64 MB", large, small, 1.2, "GB")
 
 
 def rows(runs: int = 5) -> list[Row]:

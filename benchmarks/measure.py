@@ -19,14 +19,15 @@ class Row:
 
     what: str
     against: str
-    seconds: float
+    value: float
     other: float
     bar: float | None = None
     """The largest ratio allowed; None where nothing is promised."""
+    unit: str = "s"
 
     @property
     def ratio(self) -> float:
-        return self.seconds / self.other
+        return self.value / self.other
 
     @property
     def verdict(self) -> str:
@@ -35,7 +36,7 @@ class Row:
         return f"bar {self.bar:.2f}  {'ok' if self.ratio <= self.bar else 'MISSED'}"
 
     def __str__(self) -> str:
-        times = f"{self.seconds:9.3f} s {self.other:9.3f} s"
+        times = f"{self.value:9.3f} {self.unit} {self.other:9.3f} {self.unit}"
         return f"{self.what:<36} {self.against:<38} {times}  {self.ratio:6.2f}x  {self.verdict}".rstrip()
 
 

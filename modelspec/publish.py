@@ -133,6 +133,10 @@ def _swap(draft: Path, folder: Path) -> None:
     elif not exchange(draft, folder):
         aside = _beside(folder, _ASIDE)
         folder.rename(aside)
-        draft.rename(folder)
+        try:
+            draft.rename(folder)
+        except OSError:
+            aside.rename(folder)
+            raise
         shutil.rmtree(aside, ignore_errors=True)
     sync_folder(folder.parent)

@@ -16,6 +16,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RunStage = Callable[..., Job]
+Tell = Callable[[str], None]
 
 
 @pytest.fixture
@@ -34,6 +35,22 @@ def run_stage(tmp_path: Path) -> RunStage:
         return job
 
     return run
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    """Have a line printed at the end of the run, if the test passes: what was counted."""
+    return lambda line: record_property("told", line)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Here and not where the tests are: of a run on several processes, this one prints."""
+    reports = terminalreporter.stats.get("passed", [])
+    told = [value for report in reports for name, value in report.user_properties if name == "told"]
+    if told:
+        terminalreporter.section("counted")
+        for line in told:
+            terminalreporter.write_line(str(line))
 
 
 @pytest.fixture

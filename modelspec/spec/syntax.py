@@ -45,12 +45,21 @@ _WORDS: tuple[tuple[str, tuple[str, str, bool]], ...] = (
 """What the parser says -> a message, its fix, and whether the place is where the thing began."""
 
 
-def syntax_problem(error: yaml.YAMLError, lines: tuple[str, ...], bracket: yaml.Mark | None) -> Diagnostic:
+def too_deep(depth: int, span: Span) -> Diagnostic:
+    """The diagnostic of a file that goes further in than `depth` levels, which it does at `span`."""
+    message = f"nested more than {depth} levels deep"
+    return Diagnostic("MS108", message, help="no spec needs this; check the brackets", span=span)
+
+
+def syntax_problem(error: yaml.YAMLError, lines: tuple[str, ...], bracket: yaml.Mark | None, depth: int) -> Diagnostic:
     """The diagnostic of a parser's error. At the end of the file, what was opened and not closed is marked instead.
 
-    `bracket` is where the innermost bracket was opened that is still open.
+    `bracket` is where the innermost bracket was opened that is still open; `depth`, how many may be.
     """
     said = getattr(error, "problem", None) or "not valid YAML"
+    if "nesting depth" in said:
+        # PyYAML has a limit of its own since 6.0.4, and reads some 1,000 brackets ahead before it tells of the first.
+        return too_deep(depth, _span(_opened_beyond(depth, lines)))
     context = getattr(error, "context", None) or ""
     place = _place(getattr(error, "problem_mark", None), lines)
     opened = _place(getattr(error, "context_mark", None), lines) if context else None
@@ -71,6 +80,17 @@ def syntax_problem(error: yaml.YAMLError, lines: tuple[str, ...], bracket: yaml.
     label = "opened here" if "flow" in context or "quoted" in context else "begins here"
     also = ((_span(opened), label),) if opened and opened[0] != place[0] else ()
     return Diagnostic("MS101", message, help=fix, span=_span(place), also=also)
+
+
+def _opened_beyond(depth: int, lines: tuple[str, ...]) -> tuple[int, int]:
+    """Where more than `depth` brackets are open for the first time; those in texts are counted with them."""
+    opened = 0
+    for number, line in enumerate(lines):
+        for column, char in enumerate(line):
+            opened += (char in "[{") - (char in "]}")
+            if opened > depth:
+                return number, column
+    return len(lines) - 1, len(lines[-1])
 
 
 def _place(mark: yaml.Mark | None, lines: tuple[str, ...]) -> tuple[int, int]:

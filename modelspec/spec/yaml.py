@@ -114,17 +114,17 @@ class _Reader:
         except yaml.YAMLError as error:
             from modelspec.spec.syntax import syntax_problem
 
-            self.problems.append(
-                syntax_problem(error, self.lines, self.stack[-1].start if self.stack and self.stack[-1].flow else None)
-            )
+            bracket = self.stack[-1].start if self.stack and self.stack[-1].flow else None
+            self.problems.append(syntax_problem(error, self.lines, bracket, MAX_DEPTH))
             return False
         return True
 
     def too_much(self, event: Any) -> bool:
         """Whether to stop here: no spec is like this, and what follows would only take time."""
         if len(self.stack) + self.skipping > MAX_DEPTH:
-            message = f"nested more than {MAX_DEPTH} levels deep"
-            self.refuse("MS108", message, event, "no spec needs this; check the brackets")
+            from modelspec.spec.syntax import too_deep
+
+            self.problems.append(too_deep(MAX_DEPTH, self.span(event)))
             return True
         if self.nodes > MAX_NODES:
             message = f"the file has more than {MAX_NODES} keys and values"

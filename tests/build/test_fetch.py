@@ -209,8 +209,14 @@ def test_a_certificate_has_to_be_trusted(project: Project, tmp_path: Path) -> No
         assert "MS641" in said
         assert "certificate is not trusted" in said
         assert not server.asked
-        project.build(env={"SSL_CERT_FILE": str(tmp_path / "public.pem")})
+        trusted = {"SSL_CERT_FILE": str(tmp_path / "public.pem")}
+        project.build(env=trusted)
         assert len(server.asked) == 1
+        with serving() as plain:
+            moved = server.put("moved.npz", b"", redirect=plain.put("test.npz", b""))
+            project.edit(TEST, "path: " + remote(moved, (project.folder / "test.npz").read_bytes()))
+            assert "which is not followed" in project.build(exits=4, env=trusted)
+            assert not plain.asked
 
 
 def test_a_proxy_is_used(project: Project, server: Server) -> None:

@@ -16,6 +16,7 @@ from modelspec.store.files import seal
 from modelspec.store.record import Output, Record
 from modelspec.store.store import BlobLostError, Store
 from tests.build.conftest import Project, make_project, project
+from tests.conftest import Tell
 from tests.faults.test_kill import start
 
 __all__ = ["make_project", "project"]
@@ -60,20 +61,19 @@ def all_of(processes: list[multiprocessing.process.BaseProcess]) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(900)
         assert process.exitcode == 0
 
 
 @pytest.mark.parametrize("builders", [8, pytest.param(32, marks=pytest.mark.faults)])
-def test_each_action_runs_once(builders: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_each_action_runs_once(builders: int, tmp_path: Path, tell: Tell) -> None:
     fork = multiprocessing.get_context("fork")
     ran = tmp_path / "ran"
     all_of([fork.Process(target=builder, args=(tmp_path / "cache", ran, n)) for n in range(builders)])
     lines = ran.read_text().split()
     assert sorted(lines) == sorted({f"action-{n}" for n in range(KEYS)})
     assert not gc.verify(Store(tmp_path / "cache"), repair=False).defects
-    with capfd.disabled():
-        print(f"\n{builders} builders of {KEYS} actions: each ran once")
+    tell(f"{builders} builders of {KEYS} actions: each ran once")
 
 
 def test_the_holder_of_a_lock_that_is_killed_is_succeeded(tmp_path: Path) -> None:
@@ -120,9 +120,7 @@ def pruner(cache: Path, stop: Path, dropped: Path) -> None:
 
 
 @pytest.mark.parametrize("rounds", [40, pytest.param(700, marks=pytest.mark.faults)])
-def test_pruning_takes_nothing_from_under_a_build(
-    rounds: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_pruning_takes_nothing_from_under_a_build(rounds: int, tmp_path: Path, tell: Tell) -> None:
     fork = multiprocessing.get_context("fork")
     cache, stop, dropped = tmp_path / "cache", tmp_path / "stop", tmp_path / "dropped"
     Store(cache).open_session()
@@ -136,8 +134,7 @@ def test_pruning_takes_nothing_from_under_a_build(
     assert sweeper.exitcode == 0
     count = int(dropped.read_text())
     assert count
-    with capfd.disabled():
-        print(f"\n{8 * rounds} sessions against {count} prunings of a record: nothing was missed")
+    tell(f"{8 * rounds} sessions against {count} prunings of a record: nothing was missed")
 
 
 @pytest.mark.faults

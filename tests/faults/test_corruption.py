@@ -10,6 +10,7 @@ import pytest
 from modelspec.store import gc
 from modelspec.store.files import is_sound
 from modelspec.store.store import BlobLostError, Store
+from tests.conftest import Tell
 from tests.faults.workbench import World, use_bench
 
 
@@ -84,17 +85,15 @@ def heal(tmp_path: Path, count: int) -> int:
     return count
 
 
-def test_whole_builds_heal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_whole_builds_heal(tmp_path: Path, tell: Tell) -> None:
     count = heal(tmp_path, 24)
-    with capfd.disabled():
-        print(f"\n{count} builds from a corrupted cache: all right")
+    tell(f"{count} builds from a corrupted cache: all right")
 
 
 @pytest.mark.faults
-def test_many_whole_builds_heal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_many_whole_builds_heal(tmp_path: Path, tell: Tell) -> None:
     count = heal(tmp_path, 1000)
-    with capfd.disabled():
-        print(f"\n{count} builds from a corrupted cache: all right")
+    tell(f"{count} builds from a corrupted cache: all right")
 
 
 def changes(data: bytes) -> list[bytes]:
@@ -113,7 +112,7 @@ def served(store: Store, sha256: str, copy: Path | None) -> bool:
     return True
 
 
-def test_every_cut_and_every_flip_is_found(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_every_cut_and_every_flip_is_found(tmp_path: Path, tell: Tell) -> None:
     """Of records all of them, of objects a part; and none of it is served."""
     world = built(tmp_path / "world")
     store = world.store
@@ -138,5 +137,4 @@ def test_every_cut_and_every_flip_is_found(tmp_path: Path, capfd: pytest.Capture
         assert served(store, path.name, tmp_path / "copy")
     assert not gc.verify(store, repair=False).defects
     assert count >= 10_000
-    with capfd.disabled():
-        print(f"\n{count} cuts and flips of records and objects: all found, none served")
+    tell(f"{count} cuts and flips of records and objects: all found, none served")

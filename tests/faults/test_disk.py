@@ -11,6 +11,7 @@ import pytest
 from modelspec.errors import Exit, ModelspecError
 from tests.build.conftest import Project, make_project, project
 from tests.build.test_cache import tmpfs
+from tests.conftest import Tell
 from tests.faults.workbench import Bench, World, use_bench
 
 __all__ = ["make_project", "project"]
@@ -71,21 +72,19 @@ def sweep(tmp_path: Path, sizes: list[int]) -> dict[int, int]:
     return ends
 
 
-def test_disks_of_some_sizes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_disks_of_some_sizes(tmp_path: Path, tell: Tell) -> None:
     ends = sweep(tmp_path, [STEP * n for n in (12, 16, 20, 28, 40, 56, 72, 96, 128, 512)])
     assert ends[0]
     assert ends[4]
-    with capfd.disabled():
-        print(f"\n{sum(ends.values())} sizes of disk: {ends[0]} sufficed, {ends[4]} were told as full")
+    tell(f"{sum(ends.values())} sizes of disk: {ends[0]} sufficed, {ends[4]} were told as full")
 
 
 @pytest.mark.faults
-def test_disks_of_all_sizes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_disks_of_all_sizes(tmp_path: Path, tell: Tell) -> None:
     ends = sweep(tmp_path, [STEP * n for n in range(8, 230)])
     assert sum(ends.values()) >= 200
     assert ends[4] >= 40
-    with capfd.disabled():
-        print(f"\n{sum(ends.values())} sizes of disk: {ends[0]} sufficed, {ends[4]} were told as full")
+    tell(f"{sum(ends.values())} sizes of disk: {ends[0]} sufficed, {ends[4]} were told as full")
 
 
 @pytest.mark.faults

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.build.conftest import MakeProject, Project, make_project, project
+from tests.conftest import Tell
 
 __all__ = ["make_project", "project"]
 
@@ -78,13 +79,10 @@ def kill_at_random(make_project: MakeProject, rounds: int) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rounds", [5, pytest.param(100, marks=pytest.mark.faults)])
-def test_sigkill_at_random_moments_then_a_right_build(
-    make_project: MakeProject, rounds: int, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sigkill_at_random_moments_then_a_right_build(make_project: MakeProject, rounds: int, tell: Tell) -> None:
     killed = kill_at_random(make_project, rounds)
     assert killed
-    with capfd.disabled():
-        print(f"\n{killed} builds killed at random moments: the next ones were right")
+    tell(f"{killed} builds killed at random moments: the next ones were right")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

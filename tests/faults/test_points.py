@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import Tell
+
 KILLS, TORN_AND_KILLS = 1000, 1500
 
 
@@ -21,35 +23,34 @@ def strike(*arguments: str) -> dict[str, Any]:
     return tally
 
 
-def say(capfd: pytest.CaptureFixture[str], what: str, tally: dict[str, Any]) -> None:
-    with capfd.disabled():
-        print(f"\n{tally['points']} {what}: none torn, none lost, {len(tally['calls'])} kinds of calls")
+def say(tell: Tell, what: str, tally: dict[str, Any]) -> None:
+    tell(f"{tally['points']} {what}: none torn, none lost, {len(tally['calls'])} kinds of calls")
 
 
-def test_kills_at_some_calls(capfd: pytest.CaptureFixture[str]) -> None:
+def test_kills_at_some_calls(tell: Tell) -> None:
     tally = strike("--every", "83")
     assert tally["points"] >= 20
     assert set(tally["ends"]) == {"-9"}
-    say(capfd, "kills", tally)
+    say(tell, "kills", tally)
 
 
-def test_errors_at_some_calls(capfd: pytest.CaptureFixture[str]) -> None:
+def test_errors_at_some_calls(tell: Tell) -> None:
     tally = strike("--every", "149", "--errno", str(errno.EIO))
     assert tally["points"] >= 20
     assert set(tally["ends"]) <= {"0", "4", "2"}
-    say(capfd, "failed calls", tally)
+    say(tell, "failed calls", tally)
 
 
 @pytest.mark.faults
-def test_kills_at_every_call(capfd: pytest.CaptureFixture[str]) -> None:
+def test_kills_at_every_call(tell: Tell) -> None:
     tally = strike("--every", "1")
     assert tally["points"] >= TORN_AND_KILLS
-    say(capfd, "kills", tally)
+    say(tell, "kills", tally)
 
 
 @pytest.mark.faults
-def test_errors_at_many_calls(capfd: pytest.CaptureFixture[str]) -> None:
+def test_errors_at_many_calls(tell: Tell) -> None:
     codes = (errno.EIO, errno.ENOSPC, errno.EMFILE, errno.EROFS, errno.EFBIG)
     tally = strike("--every", "11", "--errno", *map(str, codes))
     assert tally["points"] >= KILLS
-    say(capfd, "failed calls", tally)
+    say(tell, "failed calls", tally)

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from tests.build.conftest import MakeProject, make_project
+from tests.conftest import Tell
 from tests.faults.test_kill import gone
 from tests.faults.workbench import SPEC
 
@@ -110,17 +111,15 @@ def test_a_build_struck_at_a_few_calls(make_project: MakeProject) -> None:
 
 
 @pytest.mark.faults
-def test_a_build_killed_at_many_calls(make_project: MakeProject, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_build_killed_at_many_calls(make_project: MakeProject, tell: Tell) -> None:
     kills = kill(Struck(make_project), dict.fromkeys(KILLED_AT, 8))
     assert kills >= 50
-    with capfd.disabled():
-        print(f"\n{kills} builds killed at a system call: each time the next one was right")
+    tell(f"{kills} builds killed at a system call: each time the next one was right")
 
 
 @pytest.mark.faults
-def test_a_build_refused_many_calls(make_project: MakeProject, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_build_refused_many_calls(make_project: MakeProject, tell: Tell) -> None:
     ends = refuse(Struck(make_project), dict.fromkeys(REFUSED_AT, 6), REFUSED_AT)
     assert sum(ends.values()) >= 50
     assert ends[0]
-    with capfd.disabled():
-        print(f"\n{sum(ends.values())} builds with a failed system call: {dict(ends)}, and the next one was right")
+    tell(f"{sum(ends.values())} builds with a failed system call: {dict(ends)}, and the next one was right")
