@@ -20,8 +20,7 @@ def prune(
     module: "nn.Module", forward: "Forward", samples: int, method: Structured | Magnitude | TwoFour, folder: Path
 ) -> Report:
     """Prune the module in place and write it to `folder`. `samples`: how many of them `forward` runs."""
-    attributes = _attributes(module)
-    before, flops = _weights(module), _flops(module, forward, samples)
+    attributes, before, flops = _attributes(module), _weights(module), _flops(module, forward, samples)
     others = _others(module, before)
     masked: list[str] = []
     if isinstance(method, Structured):

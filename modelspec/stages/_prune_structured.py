@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelspec.errors import ModelspecError, fail
 from modelspec.stages import _prune_layers as layers
+from modelspec.stages._prune_heads import split
 from modelspec.stages._prune_options import Structured
 
 if TYPE_CHECKING:
@@ -44,19 +45,25 @@ def prune(module: "nn.Module", forward: "Forward", method: Structured) -> Cuts:
         shapes = _shapes(forward(module))
     cuts = Cuts(kept=dict.fromkeys(sorted(left_out), "excluded"))
     graph = _traced(module, forward)
+    in_parts = split(module, forward, names)
     done: set[Any] = set()
     while (root := _next_root(graph, names, done)) is not None:
-        done.add(root)
         group = _whole(graph, root)
         members = [names[layer] for layer in _shrinking(graph, group) if layer in names]
-        done.update(layer for layer in _shrinking(graph, group) if layer in names)
-        before = _state(module)
-        reason = _cut(graph, group, members, shares, left_out, method, cuts)
-        if not reason and (reason := _broken(module, forward, shapes)):
-            _restore(before)
-            for name in members:
-                cuts.removed.pop(name, None)
-            graph = _traced(module, forward)
+        done.update([root, *(layer for layer in _shrinking(graph, group) if layer in names)])
+        reason = _tied(members, left_out, in_parts)
+        indices: list[int] = []
+        if not reason:
+            indices, reason = _chosen(group, members, shares, method)
+        if indices:
+            before = _state(module)
+            removed, reason = _cut(graph, group, indices, names)
+            reason = reason or _broken(module, forward, shapes)
+            if reason:
+                _restore(before)
+                graph = _traced(module, forward)
+            else:
+                cuts.removed |= removed
         cuts.kept |= {name: reason for name in members if reason and name not in cuts.kept}
     unseen = "it is no layer of its own in the forward pass"
     cuts.kept |= {name: unseen for name in names.values() if name not in cuts.removed and name not in cuts.kept}
@@ -112,13 +119,17 @@ def _shrinking(graph: Any, group: Any) -> list[Any]:
     return [dep.target.module for dep, _ in group if graph.is_out_channel_pruning_fn(dep.handler)]
 
 
-def _cut(
-    graph: Any, group: Any, members: list[str], shares: Mapping[str, float], left_out: set[str],
-    method: Structured, cuts: Cuts,
-) -> str:  # fmt: skip
-    """Remove the outputs that count least; returns why none was removed, or ""."""
+def _tied(members: list[str], left_out: set[str], in_parts: set[str]) -> str:
+    """Why layers that shrink together may not, or ""."""
     if tied := sorted(left_out.intersection(members)):
         return f"it is as wide as {tied[0]}, which is excluded"
+    if divided := sorted(in_parts.intersection(members)):
+        return f"the outputs of {divided[0]} are split into parts, such as heads"
+    return ""
+
+
+def _chosen(group: Any, members: list[str], shares: Mapping[str, float], method: Structured) -> tuple[list[int], str]:
+    """The outputs that count least, or why none is to go."""
     asked = {name: shares[name] for name in members if name in shares}
     if len(set(asked.values())) > 1:
         one, two = sorted(asked, key=lambda name: asked[name])[:: len(asked) - 1]
@@ -129,23 +140,26 @@ def _cut(
             path=("layers",),
         )
     if not asked:
-        return "no share is given for it"
+        return [], "no share is given for it"
     indices = _least(group, next(iter(asked.values())), method)
-    if not indices:
-        return f"rounded to a multiple of {method.round_to}, as many outputs as before remain"
-    root = group[0].dep.target.module
+    return indices, "" if indices else f"rounded to a multiple of {method.round_to}, as many outputs as before remain"
+
+
+def _cut(graph: Any, group: Any, indices: list[int], names: Mapping[Any, str]) -> tuple[dict[str, list[int]], str]:
+    """Remove outputs of the group's layers; returns which of each layer, or why it did not go well."""
     try:
-        smaller = graph.get_pruning_group(root, group[0].dep.handler, indices)
+        smaller = graph.get_pruning_group(group[0].dep.target.module, group[0].dep.handler, indices)
         if not graph.check_pruning_group(smaller):
-            return "a layer that depends on it would have nothing left"
+            return {}, "a layer that depends on it would have nothing left"
         smaller.prune(record_history=False)
     except _REFUSALS as error:
-        return f"it cannot be cut: {str(error) or type(error).__name__}"
-    for dep, found in smaller:
-        name = graph._module2name.get(dep.target.module)
-        if name in members and graph.is_out_channel_pruning_fn(dep.handler):
-            cuts.removed[name] = sorted(map(int, found))
-    return ""
+        return {}, f"it cannot be cut: {str(error) or type(error).__name__}"
+    removed = {
+        names[dep.target.module]: sorted(map(int, found))
+        for dep, found in smaller
+        if dep.target.module in names and graph.is_out_channel_pruning_fn(dep.handler)
+    }
+    return removed, ""
 
 
 def _least(group: Any, share: float, method: Structured) -> list[int]:

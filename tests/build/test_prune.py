@@ -83,6 +83,19 @@ def test_half_the_channels_go_and_the_gate_holds(digits: Project) -> None:
     assert "exact" in verified.stdout
 
 
+def test_the_library_is_asked_for_only_where_it_is_used(digits: Project) -> None:
+    from modelspec.build import Asked, prepare
+    from modelspec.plan import packages_needed
+
+    def needed() -> tuple[str, ...]:
+        prepared = prepare(Asked(digits.spec, digits.cache))
+        return packages_needed(prepared.whole, prepared.resolved.loaded.spec.source)["pytorch"]
+
+    assert "torch-pruning" in needed()
+    digits.edit("{method: structured, sparsity: 0.5}", "{method: magnitude, sparsity: 0.5}")
+    assert "torch-pruning" not in needed()
+
+
 @pytest.mark.slow
 def test_without_recovery_the_gate_fails(digits: Project) -> None:
     digits.edit("finetune: {data: train, epochs: 5}\n", "")

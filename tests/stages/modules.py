@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
+from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.formats import safetensors_file
 from modelspec.frameworks.pytorch import Pytorch
 from modelspec.signature import Signature, TensorSpec
 from modelspec.stage import Job, Stage
+from modelspec.stages.finetune import Finetune
 
+Array = np.ndarray[Any, Any]
 NETS = Path(__file__).parent / "nets.py"
 IMAGE = Signature(inputs={"image": TensorSpec(dtype="float32", shape=("batch", 1, 8, 8))})
 
@@ -50,9 +55,39 @@ def revived(job: Job) -> torch.nn.Module:
     return module
 
 
-def answers(module: torch.nn.Module, rows: int = 3) -> np.ndarray[Any, Any]:
+def answers(module: torch.nn.Module, rows: int = 3) -> Array:
     """The first output for seeded images."""
     image = torch.rand(rows, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         found = module(image)
     return np.asarray((found[0] if isinstance(found, tuple) else found).numpy())
+
+
+def digits() -> tuple[Array, Array, Array, Array]:
+    """Images and digits to train on, and others to judge by."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    order = np.random.default_rng(0).permutation(len(found.images))
+    image = (found.images[order, None] / 16).astype(np.float32)
+    return image[:1200], found.target[order][:1200], image[1200:], found.target[order][1200:]
+
+
+def finetune(run_stage: Any, tmp_path: Path, net: str, data: Path, *, more: dict[str, Path] | None = None,
+             **options: Any) -> Job:  # fmt: skip
+    """Run the stage; `more`: further inputs."""
+    stage = Finetune(data="train", **options)
+    return work(run_stage, tmp_path, stage, net, data=data, **(more or {}))
+
+
+def untrained(*arguments: Any, **options: Any) -> Diagnostic:
+    """The one problem for which the stage refuses."""
+    with pytest.raises(ModelspecError) as caught:
+        finetune(*arguments, **options)
+    (problem,) = caught.value.diagnostics
+    return problem
+
+
+def weights(job: Job) -> dict[str, torch.Tensor]:
+    """What is written."""
+    return safetensors_file.read(job.output("changes") / "weights.safetensors")

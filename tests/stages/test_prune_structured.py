@@ -108,6 +108,17 @@ def test_excluded_layers_keep_their_outputs_with_those_they_are_added_to(run_sta
     assert layers["b.conv1"]["kept"] == "excluded"
 
 
+def test_heads_of_an_attention_are_not_mixed(run_stage: Any, tmp_path: Path) -> None:
+    """Half of 96 outputs would run: as two heads of other pieces."""
+    code = modules.code(tmp_path) / "nets.py"
+    code.write_text(
+        code.read_text().replace("size // 4).permute", "-1).permute").replace("steps, size))", "steps, -1))")
+    )
+    layers = modules.report(prune(run_stage, tmp_path, "Transformer", sparsity=0.5))["layers"]
+    assert layers["attention.qkv"]["shape"][1][0] == 96
+    assert layers["attention.qkv"]["kept"] == "the outputs of attention.qkv are split into parts, such as heads"
+
+
 def test_a_share_for_each_layer(run_stage: Any, tmp_path: Path) -> None:
     job = prune(run_stage, tmp_path, "Plain", layers={"sec*": 0.75})
     assert outputs(job) == {"first": 16, "second": 8, "head": 10}
