@@ -127,6 +127,12 @@ def _classes(labels: "Array", shape: tuple[int, ...]) -> "Array":
     return places.astype(np.int64)
 
 
+def _require_classes(train: Set, option: str) -> None:
+    if not train.classes:
+        message = f"'{option}' has no effect: the loss is {train.loss}, told by the labels, and knows no classes"
+        raise fail("MS534", message, help="remove it, or use loss: cross_entropy", path=(option,))
+
+
 def weights_of_classes(train: Set, options: "Finetune") -> "Tensor | None":
     """The factor of each class in the loss."""
     import torch
@@ -134,6 +140,7 @@ def weights_of_classes(train: Set, options: "Finetune") -> "Tensor | None":
     asked = options.class_weights
     if asked is None:
         return None
+    _require_classes(train, "class_weights")
     if isinstance(asked, tuple):
         if len(asked) != train.classes:
             raise fail("MS534", f"there are {len(asked)} class weights and {train.classes} classes",
@@ -149,6 +156,7 @@ def order(train: Set, options: "Finetune", random: "Generator") -> "Tensor":
 
     if options.resample is None:
         return torch.randperm(len(train), generator=random)
+    _require_classes(train, "resample")
     counts = torch.bincount(train.right, minlength=train.classes).clamp(min=1)
     return torch.multinomial(1 / counts[train.right].double(), len(train), replacement=True, generator=random)
 

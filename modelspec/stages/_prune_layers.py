@@ -15,10 +15,12 @@ def excluded(patterns: Iterable[str], names: Iterable[str]) -> set[str]:
 
 
 def shares(layers: Mapping[str, float], default: float | None, names: Iterable[str]) -> dict[str, float]:
-    """The share to remove of each layer. Raises MS531 for a pattern that names none, MS532 for two that disagree."""
+    """The share to remove of each layer. Raises MS531 for a pattern that names none, MS532 for two that disagree, MS530
+    for a default that no layer takes."""
     names = list(names)
     _require_known([(pattern, ("layers", pattern)) for pattern in layers], names)
     found: dict[str, float] = {}
+    unnamed = not layers
     for name in names:
         said = {pattern: share for pattern, share in layers.items() if _matches(name, pattern)}
         if len(set(said.values())) > 1:
@@ -29,9 +31,17 @@ def shares(layers: Mapping[str, float], default: float | None, names: Iterable[s
                 help="write patterns of which one alone names the layer",
                 path=("layers", two),
             )
+        unnamed |= not said
         share = next(iter(said.values()), default)
         if share is not None:
             found[name] = share
+    if default is not None and not unnamed:
+        raise fail(
+            "MS530",
+            "'sparsity' removes nothing: 'layers' names every layer",
+            help="remove sparsity",
+            path=("sparsity",),
+        )
     return found
 
 

@@ -85,10 +85,18 @@ def _weights(module: "nn.Module") -> dict[str, list[Weight]]:
             continue
         turned = bool(getattr(layer, "transposed", False))
         found[name] = [
-            Weight(f"{name}.{key}" if name else key, name, p.detach().numpy().copy(), None if turned else 1)
+            Weight(f"{name}.{key}" if name else key, name, _array(p), None if turned else 1)
             for key, p in sorted(own.items(), key=lambda item: -item[1].ndim)
         ]
     return found
+
+
+def _array(parameter: "nn.Parameter") -> Any:
+    """A copy; numpy has no bfloat16, whose every value float32 holds."""
+    import torch
+
+    tensor = parameter.detach()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy().copy()
 
 
 def _others(module: "nn.Module", weights: Mapping[str, list[Weight]]) -> int:

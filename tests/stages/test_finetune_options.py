@@ -124,6 +124,8 @@ def test_what_the_source_answers_can_be_learnt_without_labels(run_stage: Any, tm
     ("Tied", {}, {}, ("output",), "the model has several outputs, output_0, output_1, and finetune does not say"),
     ("Plain", {}, {"output": "logits"}, ("output",), "the model has no output 'logits'"),
     ("Plain", {}, {"class_weights": (1.0, 2.0)}, ("class_weights",), "there are 2 class weights and 10 classes"),
+    ("Plain", {"digit": np.ones((97, 10))}, {"resample": "balanced"}, ("resample",), "the loss is mse, told by the labels"),
+    ("Plain", {"digit": np.ones((97, 10))}, {"class_weights": "balanced"}, ("class_weights",), "the loss is mse"),
     ("Plain", {}, {"learning_rate": 1e30, "optimizer": "sgd"}, ("learning_rate",), "the training diverged"),
     ("Plain", {}, {"early_stopping": EarlyStopping(holdout=0.001)}, ("early_stopping", "holdout"), "holds out 0"),
 ])  # fmt: skip

@@ -130,6 +130,7 @@ def test_a_share_for_each_layer(run_stage: Any, tmp_path: Path) -> None:
     ("Plain", {"layers": {"norm": 0.5}}, "MS531", ("layers", "norm"), "no layer that can be pruned is named 'norm'"),
     ("Plain", {"layers": {"*": 0.5, "first": 0.25}}, "MS532", ("layers", "*"), "to lose 0.25 by 'first' and 0.5 by '*'"),
     ("Plain", {"sparsity": 0.5, "layers": {"head": 0.5}}, "MS530", ("layers", "head"), "it makes the model's outputs"),
+    ("Plain", {"sparsity": 0.5, "layers": {"*": 0.5}}, "MS530", ("sparsity",), "'layers' names every layer"),
     ("Plain", {"sparsity": 0.1}, "MS530", (), "rounded to a multiple of 8, as many outputs as before remain"),
     ("Resnet", {"layers": {"stem": 0.5, "a.conv2": 0.25}, "round_to": 1}, "MS532", ("layers",), "must have as many outputs"),
 ])  # fmt: skip
