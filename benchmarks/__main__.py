@@ -1,9 +1,9 @@
-"""The whole table: `python -m benchmarks [--large] [--olive VENV]`. Exits with 1 when a bar of the design is missed."""
+"""The whole table: `python -m benchmarks [--large] [--tune] [--olive VENV]`. Exits with 1 when a bar of the design is missed."""
 
 import argparse
 from pathlib import Path
 
-from benchmarks import build, large, olive, startup, store
+from benchmarks import build, large, olive, startup, store, tune
 from benchmarks.measure import Row, show
 
 
@@ -14,6 +14,7 @@ def main() -> int:
         "--olive", type=Path, metavar="VENV", help="a virtual environment with olive-ai: compare with it"
     )
     parser.add_argument("--large", action="store_true", help="also a model of 2.4 GB; takes minutes")
+    parser.add_argument("--tune", action="store_true", help="also the search on digits; takes minutes")
     parser.add_argument("--runs", type=int, default=3, help="rounds of builds (default: 3)")
     asked = parser.parse_args()
     rows: list[Row] = []
@@ -22,6 +23,9 @@ def main() -> int:
         rows += part
     if asked.large:
         show(part := large.rows(asked.runs))
+        rows += part
+    if asked.tune:
+        show(part := tune.rows())
         rows += part
     if asked.olive:
         show(olive.rows(asked.olive, asked.runs))

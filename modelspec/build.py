@@ -18,7 +18,7 @@ from modelspec.match import Match, State, demanded, match
 from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
 from modelspec.resolve import Resolved, missing_packages, require_unchanged, resolve, spec_id
-from modelspec.spec.load import load
+from modelspec.spec.load import Loaded, load
 from modelspec.store.files import CacheUnavailableError
 from modelspec.store.passing import passing_store
 from modelspec.store.record import Record
@@ -33,7 +33,8 @@ class Asked:
 
     file: Path
     cache: Path
-    output: Path = Path("dist")
+    output: Path | None = Path("dist")
+    """The folder to publish to. With None, nothing is published and model.lock stays."""
     targets: tuple[str, ...] = ()
     until: str | None = None
     fresh: Collection[str] = ()
@@ -44,6 +45,8 @@ class Asked:
     settings: Settings = field(default_factory=Settings)
     judged: bool = True
     """Whether gates and model.lock judge the result. Not where it is only compared with an earlier one."""
+    loaded: Loaded | None = None
+    """The spec, where it is not the one that the file holds."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Outcome:
 
 def prepare(asked: Asked) -> Prepared:
     """Load, resolve, plan and match: reads, and runs nothing."""
-    loaded = load(asked.file)
+    loaded = asked.loaded or load(asked.file)
     store = Store(asked.cache)
     store.require_private()
     stats = StatCache(store.root / "latest" / spec_id(loaded) / "stat.json")
@@ -209,9 +212,9 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     )
     if not prepared.plan.complete:
         return Outcome(prepared, None, False, False, len(ran), len(records) - len(ran), (), {}, (), (), warnings)
-    resolved, store = prepared.resolved, prepared.store
-    folder = publish.folder_of(resolved.loaded.spec, prepared.asked.output)
-    kept, dropped = _other_targets(prepared, folder)
+    resolved, store, output = prepared.resolved, prepared.store, prepared.asked.output
+    folder = publish.folder_of(resolved.loaded.spec, output) if output else None
+    kept, dropped = _other_targets(prepared, folder) if folder else ((), ())
     plan = prepared.whole.only([label for label in prepared.whole.targets if label in {*prepared.plan.targets, *kept}])
     records = {**_records(prepared, plan), **records}
     figures = {label: gates.figures(plan, target, records, store.read) for label, target in plan.targets.items()}
@@ -220,6 +223,9 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
         # The warnings may say why.
         raise ModelspecError((*(gates.problem(result, resolved) for result in failed), *warnings))
     require_unchanged(resolved, prepared.stats)
+    counts = (len(ran), len(records) - len(ran))
+    if folder is None or output is None:
+        return Outcome(prepared, None, False, False, *counts, results, figures, (), (), warnings)
     finished = Publication(resolved, plan, records, figures, results, ran)
     new_lock = _next_lock(prepared, finished)
     current = not ran and publish.is_current(folder, finished, prepared.stats)
@@ -227,23 +233,11 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     if current:
         publish.tidy(folder)
     else:
-        folder, replaced = publish.publish(finished, prepared.asked.output, store)
+        folder, replaced = publish.publish(finished, output, store)
     if new_lock and not publish.write_lock(resolved.loaded.file, new_lock):
         warnings += (_lock_not_written(resolved),)
     prepared.stats.save()
-    return Outcome(
-        prepared,
-        folder,
-        current,
-        replaced,
-        len(ran),
-        len(records) - len(ran),
-        results,
-        figures,
-        kept,
-        dropped,
-        warnings,
-    )
+    return Outcome(prepared, folder, current, replaced, *counts, results, figures, kept, dropped, warnings)
 
 
 def _next_lock(prepared: Prepared, finished: Publication) -> Lock | None:

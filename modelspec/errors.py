@@ -55,7 +55,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     # 3xx: rules across keys, and the files the spec names
     "MS301": (Exit.SPEC, "no such data set"),
     "MS302": (Exit.SPEC, "the data set is read by nothing"),
-    "MS303": (Exit.SPEC, "one data set to fit to and to evaluate on"),
+    "MS303": (Exit.SPEC, "one data set for two purposes that do not mix"),
     "MS305": (Exit.SPEC, "the device does not offer this precision"),
     "MS306": (Exit.SPEC, "quantization options that no target uses"),
     "MS307": (Exit.SPEC, "a gate on a metric that nothing produces"),
@@ -78,6 +78,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS324": (Exit.SPEC, "the user code does not exist"),
     "MS325": (Exit.SPEC, "wrong use of the command line"),
     "MS326": (Exit.SPEC, "two metrics have one name"),
+    "MS327": (Exit.SPEC, "tune without a gate"),
     "MS330": (Exit.SPEC, "the source cannot be pruned or trained so"),
     "MS331": (Exit.SPEC, "2:4 sparsity that no target can use"),
     "MS332": (Exit.SPEC, "training needs labels"),
@@ -111,6 +112,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS520": (Exit.STAGE, "a worker exceeded its time"),
     "MS521": (Exit.STAGE, "the benchmark failed"),
     "MS522": (Exit.STAGE, "convolutions need calibration data"),
+    "MS523": (Exit.GATE, "no build that was tried passes the gates"),
     "MS530": (Exit.STAGE, "nothing was pruned"),
     "MS531": (Exit.STAGE, "no such layer in the model"),
     "MS532": (Exit.STAGE, "layers are to lose different shares"),
@@ -122,6 +124,8 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS553": (Exit.OK, "the quantized model is not smaller"),
     "MS554": (Exit.OK, "fewer calibration samples than asked"),
     "MS555": (Exit.OK, "answers that are no numbers"),
+    "MS556": (Exit.OK, "weights that stay in float"),
+    "MS557": (Exit.OK, "compression saves nothing"),
     "MS558": (Exit.OK, "zeros that nothing compresses"),
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),

@@ -26,6 +26,8 @@ class Metric:
     unit: Unit = ""
     made_by: str = "evaluate"
     """The stage that produces it."""
+    block: str = "{}"
+    """The shortest block that asks for that stage."""
 
 
 def _of(task: Task, better: Direction, *names: str) -> dict[str, Metric]:
@@ -49,6 +51,7 @@ METRICS: dict[str, Metric] = {
     "cosine_min": Metric("higher", "embedding"),
     "agreement": Metric("higher"),
     "size": Metric("lower", unit="bytes", made_by="compile"),
+    "unpacked_size": Metric("lower", unit="bytes", made_by="package", block="{compression: gzip}"),
     "latency_p50": Metric("lower", unit="seconds", made_by="benchmark"),
     "latency_p95": Metric("lower", unit="seconds", made_by="benchmark"),
     "latency_p99": Metric("lower", unit="seconds", made_by="benchmark"),

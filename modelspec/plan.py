@@ -52,7 +52,7 @@ class Action:
 
     @property
     def determinism(self) -> Determinism:
-        return self.stage.determinism
+        return self.stage.promised()
 
     @property
     def is_fixed(self) -> bool:
@@ -241,7 +241,7 @@ class _Planner:
     @staticmethod
     def _facts(stage: Stage, parts: Mapping[str, Options]) -> dict[str, str]:
         return toolchain.facts(
-            {*stage.facts, *(name for part in parts.values() for name in getattr(part, "facts", ()))}
+            {*stage.depends_on(), *(name for part in parts.values() for name in getattr(part, "facts", ()))}
         )
 
 

@@ -132,16 +132,24 @@ class Stage(Options):
         """The options that make the slot `<provides>:<dataset>`."""
         raise NotImplementedError
 
+    def promised(self) -> Determinism:
+        """How reproducible the work is with these options."""
+        return self.determinism
+
+    def distributions(self) -> tuple[str, ...]:
+        """The distributions whose versions can change the result with these options."""
+        return self.packages
+
+    def depends_on(self) -> tuple[str, ...]:
+        """The hardware facts that can change the result with these options."""
+        return self.facts
+
     def known(self) -> Mapping[str, Mapping[str, str]] | None:
         """The outputs, where they are known before it runs: slot -> relative path -> SHA-256.
 
         Whatever takes them has its key at once, and the work is not done where nobody needs the bytes.
         """
         return None
-
-    def distributions(self) -> tuple[str, ...]:
-        """The `packages`, with those that only these options take."""
-        return self.packages
 
     def tools(self) -> tuple[str, ...]:
         """Distributions that the work takes and that cannot change its result: not keyed."""

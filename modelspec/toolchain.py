@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import sys
+import zlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,10 @@ ISA_FLAGS = (
     "avx512_bf16", "avx512_fp16", "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "sve", "sve2", "bf16",
 )  # fmt: skip
 """CPU features that numeric kernels choose their code by."""
+
+
+VNNI = ("avx512_vnni", "avx_vnni")
+"""Either adds 8-bit products in 32 bits."""
 
 
 def normalized(name: str) -> str:
@@ -75,7 +80,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def fact(name: str) -> str:
-    """One hardware fact: `arch`, `isa`, `cpu`, `cores` or `machine` (a digest; names no host)."""
+    """One fact that no distribution tells: `arch`, `isa`, `cpu`, `cores`, `machine` (a digest; names no host), `zlib`."""
     if name == "arch":
         return platform.machine().lower().replace("amd64", "x86_64").replace("arm64", "aarch64")
     if name == "isa":
@@ -88,7 +93,15 @@ def fact(name: str) -> str:
         return str(_cores())
     if name == "machine":
         return _machine()
+    if name == "zlib":
+        return zlib.ZLIB_RUNTIME_VERSION
     raise KeyError(name)
+
+
+def lacks(isa: str, needs: Iterable[str]) -> bool:
+    """Whether a CPU adds 8-bit products in 16 bits: x86-64 with AVX2, and with none of what a model `needs`."""
+    present = set(isa.split("+"))
+    return "avx2" in present and not present.intersection(needs)
 
 
 def facts(names: Iterable[str]) -> dict[str, str]:

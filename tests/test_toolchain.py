@@ -33,3 +33,11 @@ def test_nothing_heavy_is_imported() -> None:
         "print(sorted({'torch', 'numpy', 'onnx', 'importlib.metadata'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(("isa", "lacking"), [
+    ("sse4_2+avx+fma+avx2", True), ("avx2+avx512f+avx512bw", True), ("avx2+avx512f+avx512_vnni", False),
+    ("avx2+avx_vnni", False), ("sse4_2", False), ("asimd+asimddp", False), ("baseline", False),
+])  # fmt: skip
+def test_where_sums_of_bytes_saturate(isa: str, lacking: bool) -> None:
+    assert toolchain.lacks(isa, toolchain.VNNI) is lacking

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from modelspec.errors import ModelspecError
+from modelspec.formats import compressed
 from modelspec.meaning.verdict import FileVerdict, Finding, Tolerance, Verdict, judged
 from modelspec.stage import Determinism, Job, Stage
 
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 Found = tuple[Verdict, tuple[Finding, ...]]
 
 
+SIDES = ("published", "rebuilt")
+
+
 class Difference(Stage):
     """published folder + rebuilt folder -> a verdict on each file whose bytes differ."""
 
     name: ClassVar[str] = "difference"
     summary: ClassVar[str] = "compare published files with rebuilt ones by what they mean"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     takes: ClassVar[tuple[str, ...]] = ("published", "rebuilt")
     gives: ClassVar[tuple[str, ...]] = ("report",)
     parts: ClassVar[tuple[str, ...]] = ("target",)
@@ -46,11 +50,12 @@ class Difference(Stage):
         (job.output("report") / "report.json").write_text(json.dumps(report))
 
     def _file(self, job: Job, name: str) -> Found:
-        old, new = (job.input(side) / name for side in ("published", "rebuilt"))
         tolerance = Tolerance(self.rtol, self.atol, granted=name in self.tolerant)
         try:
-            if (model := old.with_name(name.rpartition("/")[2].removesuffix(".data"))).suffix == ".onnx":
-                return self._model(job, model.relative_to(job.input("published")), tolerance)
+            inner = compressed.unpacked_name(name)
+            old, new = (_folder(job, side) / inner if inner else job.input(side) / name for side in SIDES)
+            if (model := old.with_name(old.name.removesuffix(".data"))).suffix == ".onnx":
+                return self._model(job, model.name, tolerance)
             if old.suffix == ".npz":
                 return _arrays(old, new, tolerance)
             if old.suffix == ".json":
@@ -62,7 +67,7 @@ class Difference(Stage):
             reason = error.diagnostics[0].message if isinstance(error, ModelspecError) else str(error)
             return Verdict.DIFFERENT, (Finding("file", "", f"cannot be compared: {reason}"),)
 
-    def _model(self, job: Job, name: Path, tolerance: Tolerance) -> Found:
+    def _model(self, job: Job, name: str, tolerance: Tolerance) -> Found:
         """Graph and weights; where they are not the same, the answers on the golden inputs too."""
         from modelspec.formats import onnx_model
         from modelspec.meaning import arrays
@@ -70,7 +75,7 @@ class Difference(Stage):
         from modelspec.meaning.values import leaves, shown
 
         (graph, weights), (new_graph, new_weights) = (
-            outline(onnx_model.read(job.input(side) / name)) for side in ("published", "rebuilt")
+            outline(onnx_model.read(_folder(job, side) / name)) for side in SIDES
         )
         found = list(arrays.findings("initializer", weights, new_weights))
         found += [Finding("graph", path, f"{shown(a)} -> {shown(b)}") for path, a, b in leaves(graph, new_graph)]
@@ -90,6 +95,13 @@ class Difference(Stage):
         return judged(found, close=close, tolerance=tolerance)
 
 
+def _folder(job: Job, side: str) -> Path:
+    """The files of one side as a target opens them."""
+    from modelspec.formats import packed
+
+    return packed.opened(job.input(side), job.root / "unpacked" / side)
+
+
 def _outputs(job: Job, tolerance: Tolerance) -> tuple[list[Finding], bool]:
     """What the two artifacts answer to the golden inputs of the published one, and whether the tolerance holds."""
     from modelspec.formats import npz
@@ -99,7 +111,7 @@ def _outputs(job: Job, tolerance: Tolerance) -> tuple[list[Finding], bool]:
     assert target is not None
     try:
         inputs = npz.read(job.input("published") / "golden" / "inputs.npz")
-        old, new = (target.open_session(job.input(side)).run(inputs) for side in ("published", "rebuilt"))
+        old, new = (target.open_session(_folder(job, side)).run(inputs) for side in SIDES)
     except ModelspecError as error:
         return [Finding("output", "", f"the outputs cannot be compared: {error.diagnostics[0].message}")], False
     return list(arrays.findings("output", old, new)), arrays.all_close(old, new, tolerance)
@@ -114,9 +126,12 @@ def _arrays(old: Path, new: Path, tolerance: Tolerance) -> Found:
 
 
 def _json(old: Path, new: Path, tolerance: Tolerance) -> Found:
+    from modelspec.formats import packed
     from modelspec.meaning.values import compare_json
 
-    return compare_json(json.loads(old.read_bytes()), json.loads(new.read_bytes()), tolerance)
+    # What the compressed files hold is compared itself: here its digests would be differences without a meaning.
+    a, b = (packed.without_contents(json.loads(path.read_bytes())) for path in (old, new))
+    return compare_json(a, b, tolerance)
 
 
 def _text(old: Path, new: Path, tolerance: Tolerance) -> Found:

@@ -32,15 +32,16 @@ class Replay(Stage):
     def run(self, job: Job) -> None:
         """Write report.json. Raises MS504, MS509, MS513 or MS613 for what cannot be read or run."""
         from modelspec.compare import compare
-        from modelspec.formats import npz, onnx_model
+        from modelspec.formats import npz, onnx_model, packed
         from modelspec.meaning.arrays import same_bits
 
         target, folder = job.target, job.input("artifact")
         assert target is not None
-        for path in sorted(folder.glob("*.onnx")):
+        artifact = packed.opened(folder, job.root / "unpacked")
+        for path in sorted(artifact.glob("*.onnx")):
             onnx_model.read(path)  # the runtime would follow external data wherever they are said to be
         inputs, expected = (npz.read(folder / "golden" / f"{side}.npz") for side in ("inputs", "outputs"))
-        found = _plain(target.open_session(folder).run(inputs))
+        found = _plain(target.open_session(artifact).run(inputs))
         bits = {name: name in found and same_bits(array, found[name]) for name, array in expected.items()}
         compared = compare(expected, found, self.rtol, self.atol).outputs
         report = {

@@ -36,13 +36,7 @@ from modelspec.errors import fail
 @options.cache_option
 @options.format_option("human", "json")
 @options.color_option
-@click.option(
-    "--progress",
-    type=click.Choice(("auto", "plain", "none")),
-    default="auto",
-    show_default=True,
-    help="How to show what is going on: live on a terminal, plain lines elsewhere.",
-)
+@options.progress_option
 def command(
     file: Path | None,
     targets: tuple[str, ...],

@@ -62,6 +62,17 @@ def format_option(*formats: str) -> Callable[[F], F]:
     )
 
 
+def progress_option(command: F) -> F:
+    """`--progress`: how to show what is going on."""
+    return click.option(
+        "--progress",
+        type=click.Choice(("auto", "plain", "none")),
+        default="auto",
+        show_default=True,
+        help="How to show what is going on: live on a terminal, plain lines elsewhere.",
+    )(command)
+
+
 def target_option(command: F) -> F:
     """`-t/--target`: only these targets."""
     return click.option(

@@ -26,11 +26,18 @@ def findings(cache: Path) -> dict[str, Any]:
         "formatVersion": 1,
         "modelspec": toolchain.own_version(),
         "python": toolchain.version("python"),
-        "machine": toolchain.facts(FACTS),
+        "machine": {**toolchain.facts(FACTS), "int8": _integers()},
         "cache": str(cache),
         "network": _network(),
         "parts": parts,
     }
+
+
+def _integers() -> str:
+    """Whether models with full 8-bit weights answer right here."""
+    if toolchain.lacks(toolchain.fact("isa"), toolchain.VNNI):
+        return "sums of products saturate (AVX2 without VNNI): quantize with reduce_range"
+    return "sums of products are exact"
 
 
 def _network() -> str:

@@ -5,10 +5,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from modelspec import gates
+from modelspec import gates, toolchain
 from modelspec.build import Outcome, Prepared
 from modelspec.gates import GateResult
 from modelspec.match import Match, Reason, State
+from modelspec.options import bytes_shown
 from modelspec.report.progress import actions_counted, reason_shown, relative
 from modelspec.report.style import Style
 
@@ -143,7 +144,10 @@ def inspect_text(folder: Path, style: Style) -> str:
         lines += [f"  {name:<16} {gates.quantity(value, name)}" for name, value in sorted(metrics.items())]
         runtime = folder / label / "runtime.json"
         if runtime.is_file():
-            lines.append(f"  {'runtime':<16} {_flat(json.loads(runtime.read_bytes()))}")
+            said = json.loads(runtime.read_bytes())
+            lines.append(f"  {'runtime':<16} {_flat(said)}")
+            lines += [f"  {'cpu':<16} {line}" for line in _needs(said.get("cpu"), style)]
+            lines += [f"  {'compressed':<16} {line}" for line in _packed(said.get("package"))]
         lines += [f"  {side[:-1]:<16} {_tensor(t)}" for side, tensors in _signature(folder / label) for t in tensors]
     if build["gates"]:
         lines.append(f"\n{style.bold('gates')}")
@@ -167,6 +171,25 @@ def _signature(folder: Path) -> list[tuple[str, list[dict[str, Any]]]]:
 
 def _tensor(tensor: dict[str, Any]) -> str:
     return f"{tensor['name']}  {tensor['dtype']} [{', '.join(map(str, tensor['shape']))}]"
+
+
+def _needs(cpu: dict[str, Any] | None, style: Style) -> list[str]:
+    """What the model needs of a CPU, with a warning where this one lacks it."""
+    if cpu is None:
+        return []
+    lacking = toolchain.lacks(toolchain.fact("isa"), cpu["needs"])
+    here = style.yellow("  warning: not this CPU, where sums saturate") if lacking else ""
+    return [f"needs {' or '.join(cpu['needs'])}, or no AVX2{here}"]
+
+
+def _packed(package: dict[str, Any] | None) -> list[str]:
+    """Each compressed file: what it is, and what it becomes."""
+    if package is None:
+        return []
+    return [
+        f"{file['packed']}  {package['compression']} of {bytes_shown(file['size'])}, {file['sha256'][:12]}"
+        for file in package["files"]
+    ]
 
 
 def _flat(value: dict[str, Any]) -> str:

@@ -48,7 +48,8 @@ def _shown(verdict: Verdict, style: Style) -> str:
 def _golden(one: Replayed, style: Style) -> str:
     gap = f", by up to {one.max_abs:.3g}" if one.max_abs else ""
     expected = "the same bits" if one.promised is Verdict.EXACT else "a small difference"
-    return f"{_shown(one.verdict, style)}{gap} ({expected} can be expected here)"
+    lacks = f"; {style.yellow('warning')}: this CPU lacks {' or '.join(one.lacks)}, which it needs" if one.lacks else ""
+    return f"{_shown(one.verdict, style)}{gap} ({expected} can be expected here){lacks}"
 
 
 def _rebuilt(rebuilt: Rebuilt, style: Style) -> list[str]:

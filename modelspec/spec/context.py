@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from modelspec import registry
 from modelspec.errors import Diagnostic, ModelspecError
 from modelspec.options import Options
+from modelspec.remote import Remote
 from modelspec.spec.model import ModelSpec
 from modelspec.spec.positions import Place, Positions
 from modelspec.stage import Request, Stage
@@ -107,6 +108,13 @@ class Context:
             if colon
         )
 
+    def content(self, name: str) -> Any:
+        """What tells whether two data sets are one."""
+        loader = self.spec.data[name]
+        named = tuple(getattr(loader, field) for field in loader.paths)
+        named = tuple(file.sha256 if isinstance(file, Remote) else str(file) for file in named)
+        return (*named, *loader.entrypoints()) if named else name
+
     def named_at(self, origin: Place, name: str) -> Place:
         """The place under `origin` where the word `name` is written; `origin` itself when it is not."""
         value: Any = self.spec
@@ -137,3 +145,8 @@ def _words(value: Any) -> Iterator[tuple[Place, str]]:
     for key, item in items:
         for rest, word in _words(item):
             yield (key, *rest), word
+
+
+def words_in(value: Any) -> set[str]:
+    """Every string inside a value."""
+    return {word for _, word in _words(value)}

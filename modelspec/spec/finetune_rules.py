@@ -105,10 +105,12 @@ def _effect(context: Context) -> Iterator[Diagnostic]:
             key=True,
             help="remove one of data and holdout",
         )
-    if stopping is not None and stopping.data == block.data:
+    known = context.spec.data
+    both_known = stopping is not None and stopping.data in known and block.data in known
+    if both_known and context.content(stopping.data) == context.content(block.data):
         yield context.problem(
             "MS303",
-            f"the data set {block.data!r} is learnt from, and says when to stop",
+            f"the data set {stopping.data!r} says when to stop, and is learnt from",
             ("finetune", "early_stopping", "data"),
             why="the loss on what is learnt falls for ever",
             help="use another data set here, or holdout: 0.1",

@@ -132,7 +132,7 @@ def _one_name(context: Context) -> Iterator[Diagnostic]:
         first.setdefault(name, place)
 
 
-def _produced(context: Context) -> dict[str, str]:
+def produced(context: Context) -> dict[str, str]:
     """Metric -> the stage that produces it; user code goes by the name of its callable."""
     asked = {use.stage.name for use in context.uses}
     measured = _block(context).measured() if "evaluate" in asked else ()
@@ -145,11 +145,11 @@ def _gates(context: Context) -> Iterator[Diagnostic]:
     block = _block(context)
     if block is None:
         return
-    produced = _produced(context)
+    measured = produced(context)
     for index, gate in enumerate(block.gates):
         place: Place = ("evaluate", "gates", index)
-        if gate.metric not in produced:
-            yield _not_produced(context, gate, place, produced)
+        if gate.metric not in measured:
+            yield _not_produced(context, gate, place, measured)
         yield from _limits(context, gate, place)
         labels = [target.label for target in context.spec.targets]
         for position, name in enumerate(gate.targets or ()):
@@ -175,7 +175,7 @@ def _not_produced(context: Context, gate: Gate, place: Place, produced: dict[str
     elif metric.made_by == "evaluate":
         fix = f"add it to evaluate.metrics: [{', '.join((*_metrics(context), gate.metric))}]"
     else:
-        fix = f"add {metric.made_by}: {{}}, which measures it"
+        fix = f"add {metric.made_by}: {metric.block}, which measures it"
     return context.problem("MS307", f"nothing measures {gate.metric!r}", (*place, "metric"), help=fix)
 
 

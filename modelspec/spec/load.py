@@ -59,7 +59,7 @@ def find(start: Path) -> Path:
 def load(path: Path, *, text: bytes | None = None) -> Loaded:
     """Read and check a spec. Raises a ModelspecError with all problems, each with its file and span."""
     try:
-        raw = _read(path) if text is None else text
+        raw = read(path) if text is None else text
     except ModelspecError as error:
         raise SpecError(tuple(d.at(file=str(path)) for d in error.diagnostics)) from None
     document = yaml.parse(raw)
@@ -79,8 +79,8 @@ def _order(problem: Diagnostic) -> tuple[int, int, str, str]:
     return (span.line, span.column, problem.code, problem.message)
 
 
-def _read(path: Path) -> bytes:
-    """The bytes of a regular file; never waits for a pipe."""
+def read(path: Path) -> bytes:
+    """The bytes of a regular file; never waits for a pipe. Raises MS109."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -114,6 +114,10 @@ def _checked(document: yaml.Document, root: Path) -> tuple[ModelSpec | None, lis
     if document.broken:
         return spec, found  # the rules would judge what was not read
     checks = [*_nulls(spec, ()), *rules.check(spec, document.positions), *files.check(spec, root)]
+    if spec.tune is not None:
+        from modelspec.spec import tune_rules  # not needed by most specs
+
+        checks += tune_rules.check(spec, document)
     return spec, found + [_placed(problem, document.positions) for problem in checks]
 
 

@@ -12,6 +12,7 @@ from modelspec.loader import Loader
 from modelspec.options import Options, refuse
 from modelspec.remote import name_of
 from modelspec.signature import Signature
+from modelspec.spec.tune import Tune
 from modelspec.spec.union import OneOf, own_keys
 from modelspec.target import Name, Target
 
@@ -94,6 +95,11 @@ class ModelSpec(Options):
     )
     targets: tuple[Target, ...] = Field(
         min_length=1, description="What is built for.", examples=[[{"device": "cpu", "precision": "int8"}]]
+    )
+    tune: Tune | None = Field(
+        None,
+        description="What `modelspec tune` may change, and which builds it looks for.",
+        examples=[{"data": "validation", "search": {"quantize.int8.ranges": ["minmax", "entropy"]}}],
     )
     card: Card = Field(
         default_factory=Card,

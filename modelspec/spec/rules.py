@@ -6,9 +6,9 @@ from typing import Any
 
 from modelspec.errors import Diagnostic
 from modelspec.options import Options
-from modelspec.remote import Remote
+from modelspec.quantization import WEIGHT_BITS, Dynamic, Weights
 from modelspec.spec import finetune_rules, gate_rules, prune_rules
-from modelspec.spec.context import Context, Read
+from modelspec.spec.context import Context, Read, words_in
 from modelspec.spec.files import parts
 from modelspec.spec.model import ModelSpec
 from modelspec.spec.positions import Place, Positions
@@ -22,6 +22,7 @@ def check(spec: ModelSpec, positions: Positions) -> Iterable[Diagnostic]:
         _targets,
         _quantize,
         _percentile,
+        _sensitivity,
         _source,
         _signature,
         _data,
@@ -79,6 +80,16 @@ def _quantize(context: Context) -> Iterator[Diagnostic]:
                 key=True,
                 help="write precision: int8, or remove quantize",
             )
+        elif (method := getattr(target, "quantize", None)) is not None and (
+            isinstance(method, Weights) != (target.chosen_precision in WEIGHT_BITS)
+        ):
+            fitting = "weights" if target.chosen_precision in WEIGHT_BITS else "dynamic, static or auto"
+            yield context.problem(
+                "MS306",
+                f"the method {method.method} does not lead to {target.chosen_precision}",
+                ("targets", index, "quantize", "method"),
+                help=f"write method: {fitting}",
+            )
 
 
 def _percentile(context: Context) -> Iterator[Diagnostic]:
@@ -91,6 +102,19 @@ def _percentile(context: Context) -> Iterator[Diagnostic]:
                 (*place, "percentile"),
                 key=True,
                 help="write ranges: percentile, or remove it",
+            )
+
+
+def _sensitivity(context: Context) -> Iterator[Diagnostic]:
+    """A method that calibrates nothing reads data for its sensitivity table alone."""
+    for place, owner in parts(context.spec):
+        if isinstance(owner, Dynamic | Weights) and owner.data is not None and not owner.sensitivity:
+            yield context.problem(
+                "MS319",
+                f"'data' has no effect: the method {owner.method} measures no ranges",
+                (*place, "data"),
+                key=True,
+                help="remove it, or write sensitivity: true to rank the nodes on it",
             )
 
 
@@ -141,17 +165,17 @@ def _data(context: Context) -> Iterator[Diagnostic]:
     """Data sets that are named exist, those that exist are read, and evaluation has its own."""
     known = context.spec.data
     seen: set[Place] = set()
-    for read in context.reads:
-        if read.dataset not in known and read.place not in seen:
-            seen.add(read.place)
-            near = closest(read.dataset, known)
-            fix = (
-                f"did you mean {near!r}?"
-                if near
-                else f"add it under data: {read.dataset}: {{path: {read.dataset}.npz}}"
-            )
-            yield context.problem("MS301", f"no data set {read.dataset!r}", read.place, help=fix)
-    used = {read.dataset for read in context.reads}
+    read = [(read.dataset, read.place) for read in context.reads]
+    tune = context.spec.tune
+    if tune is not None and tune.data is not None:
+        read.append((tune.data, ("tune", "data")))
+    for name, place in read:
+        if name not in known and place not in seen:
+            seen.add(place)
+            near = closest(name, known)
+            fix = f"did you mean {near!r}?" if near else f"add it under data: {name}: {{path: {name}.npz}}"
+            yield context.problem("MS301", f"no data set {name!r}", place, help=fix)
+    used = {name for name, _ in read} | (words_in(tune.search) & set(known) if tune else set())
     meant = {closest(name, known) for name in used - set(known)}
     for name in known:
         if name not in used | meant and not context.refusals:
@@ -175,11 +199,11 @@ def _leaks(context: Context) -> Iterator[Diagnostic]:
             and read.slot == "data"
             and read.dataset in context.spec.data
         ):
-            judged.setdefault(_content(context, read.dataset), read)
+            judged.setdefault(context.content(read.dataset), read)
     reported: dict[Place, bool] = defaultdict(bool)
     for read in context.reads:
         learns = read.use.changes_model and read.slot == "data" and read.dataset in context.spec.data
-        other = judged.get(_content(context, read.dataset)) if learns else None
+        other = judged.get(context.content(read.dataset)) if learns else None
         if other is None or reported[read.place]:
             continue
         reported[read.place] = True
@@ -197,11 +221,3 @@ def _leaks(context: Context) -> Iterator[Diagnostic]:
             why="a model that was fitted to its evaluation data looks better than it is",
             help="use another data set here",
         )
-
-
-def _content(context: Context, name: str) -> Any:
-    """What tells whether two data sets are one."""
-    loader = context.spec.data[name]
-    named = tuple(getattr(loader, field) for field in loader.paths)
-    named = tuple(file.sha256 if isinstance(file, Remote) else str(file) for file in named)
-    return (*named, *loader.entrypoints()) if named else name

@@ -47,7 +47,7 @@ def _rewritten(node: Any, *, named: bool = False) -> Any:
         for key, value in node.items()
         if not (key == "title" and isinstance(value, str))
     }
-    return _union(_file(_scalar(_names(_tuple(_reference(result))))))
+    return _union(_short_form(_scalar(_names(_tuple(_reference(result))))))
 
 
 def _without_null(node: _Schema) -> _Schema:
@@ -88,13 +88,14 @@ def _scalar(node: _Schema) -> _Schema:
     return {**node, **{key: value for option in options for key, value in option.items()}, "type": kinds}
 
 
-def _file(node: _Schema) -> _Schema:
-    """A path, or a mapping in its place: an editor then speaks of the one that is written."""
+def _short_form(node: _Schema) -> _Schema:
+    """A path or a list, or a mapping in its place: an editor then speaks of the one that is written."""
     options = node.get("oneOf", [])
-    if len(options) != 2 or options[0] != {"type": "string"}:
+    kind = options[0].get("type") if len(options) == 2 else None
+    if kind not in {"string", "array"} or set(options[1]) != {"$ref"}:
         return node
     del node["oneOf"]
-    return {**node, "type": ["string", "object"], "if": {"type": "object"}, "then": options[1]}
+    return {**node, **options[0], "type": [kind, "object"], "if": {"type": "object"}, "then": options[1]}
 
 
 def _reference(node: _Schema) -> _Schema:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelspec.errors import fail
-from modelspec.quantization import Auto, Dynamic, Static
+from modelspec.quantization import Auto, Dynamic, Static, Weights
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -47,12 +47,14 @@ def kinds(graph: Survey) -> str:
     return ", ".join(name for name, _ in graph.ops.most_common(4)) or "nothing"
 
 
-def choose(asked: Dynamic | Static | Auto, graph: Survey, *, has_data: bool) -> tuple[Dynamic | Static, str]:
+def choose(
+    asked: Dynamic | Static | Auto | Weights, graph: Survey, *, has_data: bool
+) -> tuple[Dynamic | Static | Weights, str]:
     """The method to use and why. Raises MS522 when convolutions lack calibration data."""
     if not isinstance(asked, Auto):
         return asked, "asked for"
     if graph.is_transformer:
-        return Dynamic(method="dynamic", exclude=asked.exclude), "a transformer: dynamic per channel keeps its accuracy"
+        return _dynamic(asked), "a transformer: dynamic per channel keeps its accuracy"
     if graph.convolutions:
         if not has_data or asked.data is None:
             raise fail(
@@ -65,10 +67,14 @@ def choose(asked: Dynamic | Static | Auto, graph: Survey, *, has_data: bool) -> 
         return Static(
             method="static", data=asked.data, exclude=asked.exclude
         ), "convolutions: static, with measured ranges"
-    return Dynamic(method="dynamic", exclude=asked.exclude), "matrix products without convolutions: dynamic"
+    return _dynamic(asked), "matrix products without convolutions: dynamic"
 
 
-def cautions(method: Dynamic | Static, graph: Survey, *, chosen: bool) -> list[tuple[str, str, str]]:
+def _dynamic(asked: Auto) -> Dynamic:
+    return Dynamic(method="dynamic", exclude=asked.exclude)
+
+
+def cautions(method: Dynamic | Static | Weights, graph: Survey, *, chosen: bool) -> list[tuple[str, str, str]]:
     """What is known to hurt, as (code, message, fix); a method chosen here needs none."""
     if chosen:
         return []

@@ -1,17 +1,17 @@
 """The calls into onnxruntime.quantization, with the settings that measurements showed to be right."""
 
+import json
 import logging
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from modelspec.errors import fail
 from modelspec.quantization import Dynamic, Static
 from modelspec.signature import Signature
-from modelspec.stage import Job
 from modelspec.stages._quantize_choice import Survey
 from modelspec.stages._quantize_ranges import CALIBRATION_BATCH, measure
 
@@ -19,83 +19,139 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto
 
+    Inputs = tuple[dict[str, NDArray[Any]], int]
+    """The inputs, and how many samples of them to give at once."""
 
-def quantize(
-    model: "ModelProto", method: Dynamic | Static, graph: Survey, excluded: list[str], job: Job, target: Path
-) -> "ModelProto":
-    """The quantized model; `target` is a file to write through. Raises MS510 or MS511."""
-    from modelspec.formats import onnx_model
+DYNAMIC_OPS = ("MatMul", "Gemm", "Conv", "LSTM", "Attention", "Gather")
+"""Gather holds the embeddings: half of the weights of a small transformer."""
 
-    with _refusals(), _quiet():
-        if isinstance(method, Dynamic):
-            _dynamic(job.input("model") / "model.onnx", method, excluded, target)
-        else:
-            _static(model, method, graph, excluded, job, target)
-    return onnx_model.read(target)
+_FUSION = re.compile(r"/\w+Fusion(_token_\d+)?$")
+"""What the library's preprocessing appends to the name of a node that it joins with its neighbour."""
 
 
-def _dynamic(source: Path, method: Dynamic, excluded: list[str], target: Path) -> None:
+class Quantizer:
+    """One model and one way to quantize it: the whole of it, or only some nodes."""
+
+    def __init__(
+        self, model: "ModelProto", method: Dynamic | Static, graph: Survey, inputs: "Inputs | None", folder: Path
+    ) -> None:
+        """Prepare the model; a static method measures its ranges on the inputs. `folder` is for files of its own."""
+        from modelspec.formats import onnx_model
+
+        self._method, self._folder = method, folder
+        source = folder / "source.onnx"
+        onnx_model.write(model, source)
+        with refusals(), _quiet():
+            if isinstance(method, Dynamic):
+                self._ops: tuple[str, ...] = DYNAMIC_OPS
+                self._model = _inferred(source)
+            else:
+                assert inputs is not None, "a static method names its data"
+                self._ops = _static_ops(graph)
+                prepared = _prepared(source)
+                self._ranges = measure(prepared, method, list(self._ops), *inputs)
+                self._model = onnx_model.read(prepared)
+
+    def nodes(self, excluded: Collection[str] = ()) -> list[str]:
+        """The named nodes of a kind that the method quantizes, as the model calls them, but for those excluded."""
+        found = (name_of(node.name) for node in self._model.graph.node if node.op_type in self._ops)
+        return [name for name in dict.fromkeys(found) if name and name not in excluded]
+
+    def quantized(self, excluded: Collection[str] = (), only: Collection[str] = ()) -> "ModelProto":
+        """The model with all but the excluded nodes quantized, or only those named. Raises MS510 or MS511."""
+        from modelspec.formats import onnx_model
+
+        own = [node.name for node in self._model.graph.node]
+        chosen = [name for name in own if name_of(name) in only] if only else []
+        left = [name for name in own if name_of(name) in excluded]
+        target = self._folder / "quantized.onnx"
+        with refusals(), _quiet():
+            make = self._dynamic if isinstance(self._method, Dynamic) else self._static
+            quantizer = make(chosen, left)
+            quantizer.quantize_model()
+            quantizer.model.save_model_to_file(str(target))
+        return onnx_model.read(target)
+
+    def _dynamic(self, chosen: list[str], left: list[str]) -> Any:
+        """As `quantize_dynamic` makes it, but from a model whose shapes are inferred once."""
+        from onnxruntime.quantization import QuantType
+        from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+        from onnxruntime.quantization.quant_utils import QuantizationMode, update_opset_version
+
+        assert isinstance(self._method, Dynamic)
+        model = update_opset_version(_copy(self._model), QuantType.QInt8)
+        return ONNXQuantizer(
+            model, self._method.per_channel, self._method.reduce_range, QuantizationMode.IntegerOps, False,
+            QuantType.QInt8, QuantType.QUInt8, None, chosen, left, list(self._ops), _options(),
+        )  # fmt: skip
+
+    def _static(self, chosen: list[str], left: list[str]) -> Any:
+        """As `quantize_static` makes it, but with the ranges rounded between measuring and use."""
+        from onnxruntime.quantization import QDQQuantizer, QuantType
+
+        assert isinstance(self._method, Static)
+        activations = QuantType.QUInt8 if self._method.activations == "uint8" else QuantType.QInt8
+        return QDQQuantizer(
+            _copy(self._model), self._method.per_channel, self._method.reduce_range, QuantType.QInt8, activations,
+            self._ranges, chosen, left, list(self._ops), _options(),
+        )  # fmt: skip
+
+
+def name_of(name: str) -> str:
+    """The name that a node had before the library's preprocessing joined it with its neighbours."""
+    while (shorter := _FUSION.sub("", name)) != name:
+        name = shorter
+    return name
+
+
+def _copy(model: "ModelProto") -> "ModelProto":
     import onnx
-    from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(
-        source,
-        target,
-        per_channel=method.per_channel,
-        weight_type=QuantType.QInt8,
-        nodes_to_exclude=excluded,
-        # Gather holds the embeddings: half of the weights of a small transformer.
-        op_types_to_quantize=["MatMul", "Gemm", "Conv", "LSTM", "Attention", "Gather"],
-        extra_options={"MatMulConstBOnly": True, "DefaultTensorType": onnx.TensorProto.FLOAT},
-    )
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied
 
 
-def _static(model: "ModelProto", method: Static, graph: Survey, excluded: list[str], job: Job, target: Path) -> None:
-    """As `quantize_static` does it, but with the ranges rounded between measuring and use."""
+def _options() -> dict[str, Any]:
     import onnx
-    from onnxruntime.quantization import QDQQuantizer, QuantType
+
+    return {"MatMulConstBOnly": True, "DefaultTensorType": onnx.TensorProto.FLOAT}
+
+
+def _static_ops(graph: Survey) -> tuple[str, ...]:
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    from modelspec.formats import onnx_model
-
-    ops = ["MatMul", "Gemm"] if graph.is_transformer else sorted({*QDQRegistry, *QLinearOpsRegistry})
-    with TemporaryDirectory(dir=job.root) as folder:
-        prepared = _prepared(model, Path(folder))
-        quantizer = QDQQuantizer(
-            onnx_model.read(prepared),
-            method.per_channel,
-            False,
-            QuantType.QInt8,
-            QuantType.QUInt8 if method.activations == "uint8" else QuantType.QInt8,
-            measure(prepared, method, ops, *_calibration_inputs(job)),
-            [],
-            excluded,
-            ops,
-            {"MatMulConstBOnly": True, "DefaultTensorType": onnx.TensorProto.FLOAT},
-        )
-        quantizer.quantize_model()
-    quantizer.model.save_model_to_file(str(target))
+    return ("MatMul", "Gemm") if graph.is_transformer else tuple(sorted({*QDQRegistry, *QLinearOpsRegistry}))
 
 
-def _calibration_inputs(job: Job) -> "tuple[dict[str, NDArray[Any]], int]":
-    """The inputs, and how many samples of them to give at once."""
-    import json
-
+def calibration_inputs(data: Path, signature: Path) -> "Inputs":
+    """The inputs of a data set, and how many samples of them to give at once."""
     from modelspec.feed import batch_size, read_inputs
 
-    signature = Signature.from_lists(json.loads((job.input("signature") / "signature.json").read_text()))
-    inputs, _ = read_inputs(job.input("data"), signature)
-    return inputs, batch_size(signature, CALIBRATION_BATCH)
+    said = signature_at(signature)
+    inputs, _ = read_inputs(data, said)
+    return inputs, batch_size(said, CALIBRATION_BATCH)
 
 
-def _prepared(model: "ModelProto", folder: Path) -> Path:
+def signature_at(folder: Path) -> Signature:
+    """The signature that `convert` wrote."""
+    return Signature.from_lists(json.loads((folder / "signature.json").read_text()))
+
+
+def _inferred(source: Path) -> "ModelProto":
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+
+    model: ModelProto = load_model_with_shape_infer(source)
+    return model
+
+
+def _prepared(source: Path) -> Path:
     """The file of the model with shapes inferred and batch normalization folded, as the library asks for."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     from modelspec.formats import onnx_model
 
-    source, target = folder / "in.onnx", folder / "prepared.onnx"
-    onnx_model.write(model, source)
+    target = source.with_name("prepared.onnx")
     # The library's symbolic inference fails on models of torch's exporter, and needs sympy.
     quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
     prepared = onnx_model.read(target)
@@ -115,7 +171,7 @@ def _flatten_biases(model: "ModelProto") -> None:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     """The library's refusals as messages with a code."""
     try:
         yield

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from modelspec.errors import fail
+from modelspec import toolchain
+from modelspec.errors import ModelspecError, fail
 from modelspec.stage import Determinism, Job, Request, Stage
 
 RTOL, ATOL = 1e-3, 1e-4
@@ -56,13 +57,22 @@ class Compile(Stage):
             if output.mismatched > allowed and not (
                 integer and _within_steps(expected[output.name], found[output.name])
             ):
-                raise fail(
-                    "MS515",
-                    f"after optimization {output.words('the model before it')}",
-                    help="report it: the runtime's optimizer is wrong here",
-                )
+                raise _wrong(output.words("the model before it"), runtime)
         size = sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file())
         (job.output("metrics") / "compile.json").write_text(json.dumps({"metrics": {"size": size}}) + "\n")
+
+
+def _wrong(what: str, runtime: Mapping[str, Any]) -> ModelspecError:
+    """MS515, with its cause where that is the CPU."""
+    needs = runtime.get("cpu", {}).get("needs", ())
+    if needs and toolchain.lacks(toolchain.fact("isa"), needs):
+        return fail(
+            "MS515",
+            f"on this CPU {what}",
+            why="sums of 8-bit products saturate on x86-64 CPUs without VNNI",
+            help="write reduce_range: true for its quantization",
+        )
+    return fail("MS515", f"after optimization {what}", help="report it: the runtime's optimizer is wrong here")
 
 
 def _within_steps(expected: Any, found: Any) -> bool:

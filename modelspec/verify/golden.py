@@ -5,13 +5,14 @@ from math import isfinite
 
 from pydantic import BaseModel, ConfigDict
 
+from modelspec import toolchain
 from modelspec.checks.replay import Replay
 from modelspec.errors import Diagnostic, Exit, ModelspecError
 from modelspec.meaning.verdict import Verdict
 from modelspec.resolve import missing_packages
 from modelspec.target import Target
 from modelspec.verify.published import Published
-from modelspec.verify.record import BuildSaid, ParitySaid, read_target
+from modelspec.verify.record import BuildSaid, ParitySaid, read_needs, read_target
 from modelspec.verify.workers import Workers
 
 
@@ -41,6 +42,8 @@ class Replayed:
     promised: Verdict
     max_abs: float | None
     """The largest difference; None where there is no number to tell."""
+    lacks: tuple[str, ...] = ()
+    """CPU features of which the model needs one, and this machine has none."""
 
 
 def promised(build: BuildSaid, target: Target) -> tuple[Verdict, tuple[str, ...]]:
@@ -56,6 +59,9 @@ def replay(published: Published, label: str, workers: Workers) -> tuple[Replayed
     if missing := missing_packages({"onnx": target.packages}):
         raise ModelspecError(missing)
     expected, others = promised(published.build, target)
+    needs = read_needs(folder, label)
+    lacks = needs if needs and toolchain.lacks(toolchain.fact("isa"), needs) else ()
+    others = (*others, f"a CPU without {' or '.join(lacks)}, which this model needs") if lacks else others
     inputs = {path.removeprefix(f"{label}/"): folder / path for path in published.files.of_target(label)}
     try:
         check = Replay(rtol=parity.rtol, atol=parity.atol)
@@ -64,12 +70,12 @@ def replay(published: Published, label: str, workers: Workers) -> tuple[Replayed
         if error.exit is not Exit.STAGE:
             raise  # the environment lacks something, or the files are unsafe
         text = f"{label} cannot be run on its golden inputs: {error.diagnostics[0].message}"
-        return Replayed(label, Verdict.DIFFERENT, expected, None), [_problem(text, others)]
+        return Replayed(label, Verdict.DIFFERENT, expected, None, lacks), [_problem(text, others)]
     problems = [_problem(f"{label} and its golden files do not have the same outputs: {name}", others) for name in report.unmatched]  # fmt: skip
     wrong = (o for o in report.outputs if not o.exact and (expected is Verdict.EXACT or o.mismatched))
     problems += [_problem(_text(label, output, parity, expected), others) for output in wrong]
     largest = max((output.max_abs for output in report.outputs), default=0.0)
-    return Replayed(label, _verdict(report), expected, largest if isfinite(largest) else None), problems
+    return Replayed(label, _verdict(report), expected, largest if isfinite(largest) else None, lacks), problems
 
 
 def _verdict(report: _Report) -> Verdict:

@@ -99,7 +99,8 @@ class BuildSaid(Said):
 
     def artifact(self, label: str) -> list[str]:
         """The files of a target's artifact, relative to its folder: what its size is the sum of."""
-        made = (a for a in self.actions if a.stage == "compile" and label in a.targets)
+        # What packs the artifact comes after what makes it, and is published in its place.
+        made = [a for a in self.actions if a.stage in {"compile", "package"} and label in a.targets][-1:]
         paths = (output.path for action in made for output in action.outputs)
         return [path.removeprefix("artifact/") for path in paths if path.startswith("artifact/")]
 
@@ -131,11 +132,18 @@ class MetricsSaid(Said):
     stages: StagesSaid
 
 
+class CpuSaid(Said):
+    """What a model asks of the CPU."""
+
+    needs: tuple[str, ...] = ()
+
+
 class RuntimeSaid(Said):
     """runtime.json."""
 
     device: str
     precision: str
+    cpu: CpuSaid = CpuSaid()
 
 
 class _Format(Said):
@@ -154,6 +162,12 @@ def read_metrics(folder: Path, label: str) -> MetricsSaid:
     """The metrics.json of a target. Raises MS604."""
     name = f"{label}/metrics.json"
     return _read(folder / name, name, MetricsSaid)
+
+
+def read_needs(folder: Path, label: str) -> tuple[str, ...]:
+    """The CPU features without all of which a target's answers are not right. Raises MS604."""
+    name = f"{label}/runtime.json"
+    return _read(folder / name, name, RuntimeSaid).cpu.needs
 
 
 def read_target(folder: Path, label: str) -> Target:

@@ -249,9 +249,9 @@ def test_a_surprise_in_a_stage_is_a_clean_failure(plain: Path) -> None:
 
 def test_a_refusal_of_the_quantizer_is_told(tmp_path: Path) -> None:
     from modelspec.errors import ModelspecError
-    from modelspec.stages._quantize_ort import _refusals
+    from modelspec.stages._quantize_ort import refusals
 
-    with pytest.raises(ModelspecError, match="MS511 the model cannot be quantized: too many bins"), _refusals():
+    with pytest.raises(ModelspecError, match="MS511 the model cannot be quantized: too many bins"), refusals():
         raise ValueError("too many bins\nfor the range")
 
 

@@ -51,6 +51,34 @@ def mlp(folder: Path) -> Path:
     return save(folder, nodes, {"w1": w1, "w2": w2}, {"x": ("batch", 32)}, {"logits": ("batch", 8)})
 
 
+def planted(folder: Path) -> Path:
+    """x [batch, 32] -> logits [batch, 8]: of three layers, `middle` has weights of no use that leave the others no steps."""
+    w1, w2, w3 = weights((32, 64), (64, 64), (64, 8))
+    w1[:, 5], w2[5] = 0.0, 40.0
+    node = helper.make_node
+    nodes = [
+        node("MatMul", ["x", "w1"], ["a"], name="first"),
+        node("Tanh", ["a"], ["b"], name="tanh1"),
+        node("MatMul", ["b", "w2"], ["c"], name="middle"),
+        node("Tanh", ["c"], ["d"], name="tanh2"),
+        node("MatMul", ["d", "w3"], ["logits"], name="last"),
+    ]
+    values = {"w1": w1, "w2": w2, "w3": w3}
+    return save(folder, nodes, values, {"x": ("batch", 32)}, {"logits": ("batch", 8)})
+
+
+def biased(folder: Path) -> Path:
+    """x [batch, 32] -> logits [batch, 8]: a matrix product and a sum, which the runtime joins, then another product."""
+    w1, w2 = weights((32, 64), (64, 8))
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"], name="first"),
+        helper.make_node("Add", ["a", "b1"], ["b"], name="bias"),
+        helper.make_node("MatMul", ["b", "w2"], ["logits"], name="second"),
+    ]
+    values = {"w1": w1, "b1": np.ones(64, np.float32), "w2": w2}
+    return save(folder, nodes, values, {"x": ("batch", 32)}, {"logits": ("batch", 8)})
+
+
 def rows(folder: Path) -> Path:
     """x [batch, 32] -> logits [batch, 8]: a Gemm whose bias is a row, as in networks of scikit-learn."""
     w1, b1 = weights((32, 8), (1, 8))
