@@ -121,6 +121,12 @@ def test_zeros_reach_the_published_file_and_nothing_compresses_them(digits: Proj
     assert checked.returncode == 0
     assert "warning[MS558]" in checked.stdout
     assert "1 warning" in checked.stderr
+    digits.edit("evaluate:", "package: {compression: gzip}\nevaluate:")
+    packed = digits.run("build")
+    assert packed.returncode == 0, packed.stderr
+    assert "MS558" not in packed.stderr
+    found = metrics(digits, "cpu-fp32")["metrics"]
+    assert found["size"] < 0.4 * found["unpacked_size"]
 
 
 @pytest.mark.slow
