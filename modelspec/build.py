@@ -205,7 +205,7 @@ def _run(
 
 def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str]) -> Outcome:
     """Judge and publish. Raises BlobLostError."""
-    warnings = tuple(
+    warnings = prepared.resolved.loaded.warnings + tuple(
         placed(warning, prepared.plan.actions[id_], prepared.resolved)
         for id_, record in records.items()
         for warning in record.diagnostics()

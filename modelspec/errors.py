@@ -79,6 +79,9 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS325": (Exit.SPEC, "wrong use of the command line"),
     "MS326": (Exit.SPEC, "two metrics have one name"),
     "MS327": (Exit.SPEC, "tune without a gate"),
+    "MS330": (Exit.SPEC, "the source cannot be pruned or trained so"),
+    "MS331": (Exit.SPEC, "2:4 sparsity that no target can use"),
+    "MS332": (Exit.SPEC, "training needs labels"),
     # 4xx: the environment
     "MS401": (Exit.ENVIRONMENT, "a package is not installed"),
     "MS402": (Exit.ENVIRONMENT, "a file or folder cannot be written or read"),
@@ -110,6 +113,11 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS521": (Exit.STAGE, "the benchmark failed"),
     "MS522": (Exit.STAGE, "convolutions need calibration data"),
     "MS523": (Exit.GATE, "no build that was tried passes the gates"),
+    "MS530": (Exit.STAGE, "nothing was pruned"),
+    "MS531": (Exit.STAGE, "no such layer in the model"),
+    "MS532": (Exit.STAGE, "layers are to lose different shares"),
+    "MS533": (Exit.STAGE, "the dependencies of layers cannot be found"),
+    "MS534": (Exit.STAGE, "training failed"),
     # warnings of stages
     "MS551": (Exit.OK, "dynamic quantization of convolutions is slow"),
     "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),
@@ -118,6 +126,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS555": (Exit.OK, "answers that are no numbers"),
     "MS556": (Exit.OK, "weights that stay in float"),
     "MS557": (Exit.OK, "compression saves nothing"),
+    "MS558": (Exit.OK, "zeros that nothing compresses"),
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),
     "MS452": (Exit.OK, "model.lock cannot be written"),

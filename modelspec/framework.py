@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -60,6 +60,11 @@ class Framework(Options):
     infers_signature: ClassVar[bool]
     """Whether the inputs can be read off the loaded model, so that `signature` may be left out."""
 
+    model_kind: ClassVar[Literal["module", "graph", "other"]] = "other"
+    """What `load` gives: a torch.nn.Module, the path of an ONNX file, or anything else."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Distributions of the extra that only some stages take, which declare them themselves."""
+
     code: tuple[Pattern, ...] = Field(
         ("*.py",), description="The user's code: patterns relative to the spec's folder.", examples=[["*.py"]]
     )
@@ -88,3 +93,11 @@ class Framework(Options):
     @abstractmethod
     def export(self, model: Any, signature: Signature, options: ExportOptions, target: Path) -> None:
         """Write an ONNX file at `target` with the names of `signature`. Raises MS505 or MS506."""
+
+    def forward(self, model: Any, signature: Signature, inputs: "Mapping[str, Any]") -> dict[str, Any]:
+        """Of a module: the outputs by name as tensors, for inputs that are tensors; gradients flow where they may."""
+        raise NotImplementedError
+
+    def revive(self, model: Any, changes: Path) -> Any:
+        """The loaded model as the stages before `convert` left it: `changes` is what they wrote (see `stages/prune.py`)."""
+        raise NotImplementedError

@@ -273,7 +273,8 @@ def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]
     """The distributions that the plan's actions use, by the extra that brings them; `requires` for the user's own."""
     needed: dict[str, set[str]] = {}
     for name in {name for action in plan.actions.values() for name in action.packages}:
-        extra = "requires" if name in source.requires else source.name if name in source.packages else "onnx"
+        own = (*source.packages, *source.optional)
+        extra = "requires" if name in source.requires else source.name if name in own else "onnx"
         needed.setdefault(extra, set()).add(name)
     for action in plan.actions.values():
         if tools := action.stage.tools():

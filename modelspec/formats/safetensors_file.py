@@ -5,7 +5,7 @@ The library checks bounds, overlaps and holes. It takes the last of two tensors 
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,13 @@ def read(path: Path) -> dict[str, Any]:
             help="save the weights again",
             path=("weights",),
         ) from error
+
+
+def write(tensors: Mapping[str, Any], path: Path) -> None:
+    """Write tensors by name; those that share their memory become copies."""
+    from safetensors.torch import save_file
+
+    save_file({name: tensors[name].detach().clone().contiguous() for name in sorted(tensors)}, path)
 
 
 def _check(path: Path) -> None:

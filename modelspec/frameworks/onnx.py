@@ -26,6 +26,7 @@ class Onnx(Framework):
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "numpy")
     imports: ClassVar[tuple[str, ...]] = ("numpy", "onnx", "onnxruntime")
     infers_signature: ClassVar[bool] = True
+    model_kind: ClassVar[Literal["module", "graph", "other"]] = "graph"
     paths: ClassVar[tuple[str, ...]] = ("artifact",)
     folders: ClassVar[tuple[str, ...]] = ("artifact",)
 
@@ -66,6 +67,10 @@ class Onnx(Framework):
         from modelspec.formats.onnx_session import open_session
 
         return open_session(model).run(inputs)
+
+    def revive(self, model: Path, changes: Path) -> Path:
+        """The changed file, which holds all of the model."""
+        return changes / "model.onnx"
 
     def export(
         self,

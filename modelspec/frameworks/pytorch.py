@@ -1,5 +1,6 @@
 """PyTorch modules: built by the user's code, filled with weights, exported by one of torch's two exporters."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -29,6 +30,8 @@ class Pytorch(Framework):
     imports: ClassVar[tuple[str, ...]] = ("numpy", "torch", "onnx", "onnxruntime")
     exporters: ClassVar[tuple[str, ...]] = ("dynamo", "torchscript")
     infers_signature: ClassVar[bool] = False
+    model_kind: ClassVar[Literal["module", "graph", "other"]] = "module"
+    optional: ClassVar[tuple[str, ...]] = ("torch-pruning",)
     paths: ClassVar[tuple[str, ...]] = ("weights",)
 
     framework: Literal["pytorch"] = Field(description="The source is a PyTorch module.", examples=["pytorch"])
@@ -85,11 +88,29 @@ class Pytorch(Framework):
     def run(self, model: Any, signature: Signature, inputs: "Arrays") -> "dict[str, NDArray[Any]]":
         import torch
 
-        arguments = [torch.from_numpy(inputs[name].copy()) for name in signature.inputs]
+        tensors = {name: torch.from_numpy(inputs[name].copy()) for name in signature.inputs}
         with torch.no_grad():
-            found = exporters.flatten(exporters.forward(model, arguments))
+            found = self.forward(model, signature, tensors)
+        return {name: tensor.detach().cpu().numpy() for name, tensor in found.items()}
+
+    def forward(self, model: Any, signature: Signature, inputs: "Mapping[str, Any]") -> dict[str, Any]:
+        found = exporters.flatten(exporters.forward(model, [inputs[name] for name in signature.inputs]))
         names = exporters.output_names(signature, found)
-        return {name: tensor.detach().cpu().numpy() for name, (_, tensor) in zip(names, found, strict=True)}
+        return {name: tensor for name, (_, tensor) in zip(names, found, strict=True)}
+
+    def revive(self, model: Any, changes: Path) -> Any:
+        """The module with layers as large as the changed weights are, filled with them."""
+        from modelspec.formats import torch_weights
+
+        recipe = json.loads((changes / "changes.json").read_text())
+        for name, attributes in recipe["attributes"].items():
+            layer = model.get_submodule(name)
+            for attribute, value in attributes.items():
+                setattr(layer, attribute, tuple(value) if isinstance(value, list) else value)
+        weights = torch_weights.read(changes / "weights.safetensors")
+        _resize(model, weights)
+        _fill(model, weights)
+        return model.eval()
 
     def export(
         self,
@@ -114,6 +135,28 @@ class Pytorch(Framework):
 
 def _is_safetensors(name: str) -> bool:
     return name.lower().endswith(".safetensors")
+
+
+def _resize(module: Any, weights: Mapping[str, Any]) -> None:
+    """Give parameters and buffers the shape of the weights; what was shared stays so where its weights are still equal."""
+    import torch
+
+    resized: dict[int, list[tuple[Any, Any]]] = {}
+    for prefix, layer in module.named_modules():
+        for own in (layer._parameters, layer._buffers):
+            for name, old in own.items():
+                new = weights.get(f"{prefix}.{name}" if prefix else name)
+                if old is None or new is None or old.shape == new.shape:
+                    continue
+                shared = resized.setdefault(id(old), [])
+                if known := [other for weight, other in shared if torch.equal(weight, new)]:
+                    own[name] = known[0]
+                    continue
+                empty = torch.empty(new.shape, dtype=old.dtype)
+                if isinstance(old, torch.nn.Parameter):
+                    empty = torch.nn.Parameter(empty, requires_grad=old.requires_grad)
+                own[name] = empty
+                shared.append((new, empty))
 
 
 def _fill(module: Any, weights: Mapping[str, Any]) -> None:

@@ -28,7 +28,7 @@ class Use(NamedTuple):
     @property
     def changes_model(self) -> bool:
         """Whether the model learns from what it reads."""
-        return "model" in self.stage.gives
+        return not {"model", "changes"}.isdisjoint(self.stage.gives)
 
 
 class Read(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 from modelspec.errors import Diagnostic
 from modelspec.options import Options
 from modelspec.quantization import WEIGHT_BITS, Dynamic, Weights
-from modelspec.spec import gate_rules
+from modelspec.spec import finetune_rules, gate_rules, prune_rules
 from modelspec.spec.context import Context, Read, words_in
 from modelspec.spec.files import parts
 from modelspec.spec.model import ModelSpec
@@ -18,7 +18,18 @@ from modelspec.words import closest
 def check(spec: ModelSpec, positions: Positions) -> Iterable[Diagnostic]:
     """Every rule that the spec breaks."""
     context = Context(spec, positions)
-    for rule in (_targets, _quantize, _percentile, _sensitivity, _source, _signature, _data, *gate_rules.RULES):
+    for rule in (
+        _targets,
+        _quantize,
+        _percentile,
+        _sensitivity,
+        _source,
+        _signature,
+        _data,
+        *gate_rules.RULES,
+        *prune_rules.RULES,
+        *finetune_rules.RULES,
+    ):
         yield from rule(context)
     yield from context.refusals
 

@@ -59,9 +59,12 @@ class Convert(Stage):
         return request.blocks.get(cls.name) or cls()
 
     def inputs(self, request: Request) -> dict[str, str]:
-        """A sample of the data that the model is evaluated or calibrated on, if there is any."""
+        """What pruning and training made of the source; and a sample of the data that the model is evaluated or calibrated
+        on. Both if there are any."""
         dataset = _dataset(request)
-        return {} if dataset is None else {"sample": f"sample:{dataset}"}
+        found = {} if dataset is None else {"sample": f"sample:{dataset}"}
+        is_changed = "prune" in request.blocks or "finetune" in request.blocks
+        return {**found, "changes": "changes"} if is_changed else found
 
     def run(self, job: Job) -> None:
         """Write the model, its completed signature, and the sample inputs with the source's outputs."""
@@ -71,6 +74,8 @@ class Convert(Stage):
         framework = job.framework
         assert framework is not None
         source = framework.load(job.files)
+        if job.has("changes"):
+            source = framework.revive(source, job.input("changes"))
         signature = framework.signature(source, job.signature)
         inputs, expected = _samples(job, framework, source, signature)
         target = job.output("model") / "model.onnx"

@@ -24,7 +24,7 @@ SHAPE = {"MS201", "MS202", "MS203", "MS204", "MS205", "MS305", "MS321"}
 """Codes of what a JSON Schema can say; the others need more than one value, or a file."""
 
 BY_VALIDATORS = {
-    *("unknown-metric", "negative-drop", "requires"),
+    *("unknown-metric", "negative-drop", "requires", "prune-without-share"),
     # The values of a search are those of other keys.
     *("tune-large-grid", "tune-unknown-path", "tune-values", "tune-no-data", "tune-several-targets"),
     *("tune-objective-misspelt", "tune-objective-of-code"),
