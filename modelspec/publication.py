@@ -156,7 +156,7 @@ def _build_record(publication: Publication, checksums: str) -> dict[str, Any]:
         "checksums": checksums,
         "name": resolved.loaded.spec.name,
         "version": resolved.loaded.spec.version,
-        "spec": digest.of_json(resolved.loaded.spec.model_dump(mode="json", exclude_none=True)),
+        "spec": resolved.loaded.spec.sha256,
         "tools": {"modelspec": toolchain.own_version(), **packages},
         "environment": toolchain.facts(["arch", "isa", "cpu", "cores"]),
         "actions": [_action(publication, id_) for id_ in plan.actions if id_ in publication.records],

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, create_model
 
-from modelspec import registry
+from modelspec import digest, registry
 from modelspec.framework import Framework
 from modelspec.loader import Loader
 from modelspec.options import Options, refuse
@@ -112,6 +112,11 @@ class ModelSpec(Options):
         """The blocks of stages that are present, by name."""
         found = {name: getattr(self, name, None) for name in registry.stages()}
         return {name: block for name, block in found.items() if block is not None}
+
+    @property
+    def sha256(self) -> str:
+        """Digest of what the spec says, defaults included."""
+        return digest.of_json(self.model_dump(mode="json", exclude_none=True))
 
 
 def by_suffix(value: Any) -> str | None:

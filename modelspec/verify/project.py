@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelspec import digest
 from modelspec.errors import Diagnostic, fail
 from modelspec.publication import BUILD
 from modelspec.resolve import resolve
@@ -23,7 +22,7 @@ def spec_problems(loaded: Loaded, build: BuildSaid) -> Iterator[Diagnostic]:
         if getattr(build, key) != getattr(spec, key):
             yield _problem(loaded, f"{key} is {getattr(spec, key)}, and the folder was built from {getattr(build, key)}")  # fmt: skip
             return
-    if digest.of_json(spec.model_dump(mode="json")) != build.spec:
+    if spec.sha256 != build.spec:
         changed = build.other_tools(("modelspec",))
         why = f"another modelspec reads it, too: {changed[0]}" if changed else ""
         yield _problem(loaded, f"it is not the spec of which {BUILD} has the digest", why)
