@@ -70,7 +70,8 @@ def _check_tensor(tensor: "TensorProto") -> None:
         raise _unsafe(tensor, "is a part of another one")
     typed = [field for field in _FIELDS if field in set_]
     raw, external = len(set_.get("raw_data", b"")), is_external(tensor)
-    if (raw > 0) + len(typed) + external > 1:
+    # Numpy's reader takes raw_data wherever it is set, empty or not; writers leave it empty beside external data.
+    if (raw > 0 or (bool(typed) and "raw_data" in set_)) + len(typed) + external > 1:
         raise _unsafe(tensor, "holds its elements twice")
     if external and tensor.data_type == STRING:
         raise _unsafe(tensor, "has text as external data")

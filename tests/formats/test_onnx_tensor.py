@@ -85,6 +85,7 @@ def of(**fields: Any) -> TensorProto:
     (of(data_type=-1, raw_data=bytes(4)), "unknown type -1"),
     (of(dims=[1], float_data=[1.0], raw_data=bytes(4)), "twice"),
     (of(dims=[1], float_data=[1.0], int32_data=[1]), "twice"),
+    (of(dims=[1], float_data=[1.0], raw_data=b""), "twice"),
     (of(dims=[1], int32_data=[1]), "promises"),
     (of(dims=[1], double_data=[1.0]), "promises"),
     (of(dims=[1], string_data=[b"x"]), "promises"),
