@@ -4,7 +4,16 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 
@@ -133,5 +142,27 @@ def _size(value: object) -> int:
     return round(number)
 
 
-Size = Annotated[int, BeforeValidator(_size), Field(json_schema_extra={"type": "string", "examples": ["30MB"]})]
+def _duration(value: object) -> float:
+    number, unit = parse_quantity(value)
+    if unit != "seconds":
+        raise refuse("MS213", f"{value!r} is a size where a duration is wanted", "for example: 5ms or 2s")
+    if not number:
+        raise refuse("MS205", "a duration of nothing", "for example: 5ms or 2s")
+    return number
+
+
+# Written out with a unit again, for a worker reads its options as the spec is read.
+Size = Annotated[
+    int,
+    BeforeValidator(_size),
+    PlainSerializer(lambda size: f"{size}B", when_used="json"),
+    Field(json_schema_extra={"type": "string", "examples": ["30MB"]}),
+]
 """Bytes, written with a unit."""
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration),
+    PlainSerializer(lambda seconds: f"{seconds:.9f}s", when_used="json"),
+    Field(json_schema_extra={"type": "string", "examples": ["5ms"]}),
+]
+"""Seconds, written with a unit."""
