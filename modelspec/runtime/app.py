@@ -28,6 +28,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 JSON, BINARY = "application/json", "application/octet-stream"
+FORM = "application/x-www-form-urlencoded"
+"""What curl says of its data unless it is told: a page of another site could send it from a browser, so it is refused."""
 _OK, _GONE = 200, 499
 _START, _COUNT = secrets.token_hex(10), itertools.count()
 """Of request ids: unlike those of any other process, and cheap."""
@@ -272,7 +274,8 @@ class App:
 def _acceptable(request: Request) -> None:
     kind = (request.header("content-type") or JSON).partition(";")[0].strip().lower()
     if kind not in {JSON, BINARY}:
-        raise RequestError(415, f"the body is {kind[:100]!r}; expected {JSON} or {BINARY}")
+        fix = "; with curl: -H 'content-type: application/json'" if kind == FORM else ""
+        raise RequestError(415, f"the body is {kind[:100]!r}; expected {JSON} or {BINARY}{fix}")
     if (request.header("content-encoding") or "identity").lower() != "identity":
         raise RequestError(415, "compressed bodies are not taken")
 
