@@ -90,6 +90,13 @@ class Connection(HttpToolsProtocol):
         self._head_since = self._body_since = None
         super().connection_lost(exc)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. What it sent whole is still answered; TLS has no such half-closed state."""
+        if self._idle() or self.cycle.more_body or self.scheme == "https":
+            return False
+        self.cycle.keep_alive = False
+        return True
+
     def send_400_response(self, msg: str) -> None:
         """In the form of every other refusal."""
         self._refuse(400, msg)
@@ -131,6 +138,7 @@ class Connection(HttpToolsProtocol):
         return self._idle() or not self.cycle.response_started
 
     def _refuse(self, status: int, message: str) -> None:
+        answered = self._idle() and self._body_since is not None  # before its body was there
         self._head_since = self._body_since = None
         if self.transport.is_closing():
             return
@@ -138,7 +146,7 @@ class Connection(HttpToolsProtocol):
             # Whatever follows it, a request that arrived whole is answered; nothing more is read.
             self.cycle.keep_alive = False
             return
-        if self._answerable():
+        if self._answerable() and not answered:
             body = protocol.error(message)
             head = (
                 f"HTTP/1.1 {status} {_PHRASES[status]}\r\ncontent-type: application/json\r\n"

@@ -173,6 +173,32 @@ def flood(client: socket.socket, data: bytes) -> None:
             client.sendall(data)
 
 
+def test_an_answer_before_the_body(folder: Path, start: Start) -> None:
+    """A refusal that needs no body leaves the connection in order, and is the only answer to a body that never ends."""
+    server = start(folder, "--body-timeout=1", "--max-body=2000")
+    elsewhere = post(LENGTH).replace(b"/infer", b"/other")
+    answers = raw(server, elsewhere + b"GET /v2 HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert [part[:3] for part in answers.split(b"HTTP/1.1 ")[1:]] == [b"404", b"200"]
+    endless = post(b"Content-Length: 3000", b"").replace(b"/infer", b"/other")
+    broken = post(b"Transfer-Encoding: chunked", b"").replace(b"/infer", b"/other")
+    for begin, more in (
+        (endless, b"x"),
+        (broken, b"1\r\nx\r\n"),
+        (broken, b"zz\r\n"),
+        (broken, b"7000\r\n" + b"x" * 0x7000),
+    ):
+        with socket.create_connection(server.address, timeout=10) as client:
+            client.sendall(begin)
+            time.sleep(0.1)
+            client.sendall(more)
+            got = b""
+            with suppress(ConnectionError):
+                while part := client.recv(65536):
+                    got += part
+            assert got.count(b"HTTP/1.1 ") == 1
+            assert got.startswith(b"HTTP/1.1 404")
+
+
 def test_too_many_connections(folder: Path, start: Start) -> None:
     server = start(folder, "--max-connections=5")
     crowd = [socket.create_connection(server.address, timeout=5) for _ in range(5)]
