@@ -39,7 +39,8 @@ def _whole(limit: float | None) -> int | None:
 def command(folder: Path, target: str | None, **given: Any) -> None:
     """Serve dist/<name>/<version>/<target>, or a target of dist/<name>/<version>."""
     place = _place(folder, target)
-    words = [sys.executable, "-m", "modelspec.runtime", str(place)]
+    # -P: what lies in the current folder is no part of the server.
+    words = [sys.executable, "-P", "-m", "modelspec.runtime", str(place)]
     for option in settings():
         value = given[option.field]
         if option.kind is bool:
