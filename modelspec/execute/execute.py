@@ -40,6 +40,8 @@ class Settings:
     fresh: Collection[str] = ()
     offline: bool = False
     """Whether what takes the network is an error."""
+    is_trial: bool = False
+    """Whether `plan` goes on comparing with the build before this one."""
 
 
 @dataclass
@@ -198,8 +200,12 @@ class _Run:
 
     def _cached(self, action: Action, record: Record) -> Cached:
         self.records[action.id] = record
-        self.store.set_latest(self.resolved.spec_id, action.label, record.key)
+        self._remember(action, record)
         return Cached(action, record)
+
+    def _remember(self, action: Action, record: Record) -> None:
+        if not self.settings.is_trial:
+            self.store.set_latest(self.resolved.spec_id, action.label, record.key)
 
     def _has_room(self, action: Action) -> bool:
         if any(running.match.action.stage.exclusive for running in self.running.values()):
@@ -270,7 +276,7 @@ class _Run:
             self.records[match.action.id] = record
         else:  # what it was made from is being made again meanwhile
             self.pending[match.action.id] = match.action
-        self.store.set_latest(self.resolved.spec_id, match.action.label, record.key)
+        self._remember(match.action, record)
         return Finished(match.action, record)
 
     def _is_current(self, match: Match) -> bool:

@@ -101,7 +101,7 @@ class Bench:
             label = loaded.spec.targets[chosen_target(loaded.spec)].label
             asked = Asked(
                 *(self.file, self.cache, None, (label,)),
-                settings=self.settings,
+                settings=replace(self.settings, is_trial=True),
                 judged=False,
                 loaded=self.judged_by_own_data(loaded, label),
             )

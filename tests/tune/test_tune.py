@@ -64,6 +64,9 @@ def test_the_smallest_that_passes_is_found_and_a_second_run_builds_nothing(make_
         *("calibration.npz", "model.onnx", "model.yaml", "test.npz", "validation.npz")
     ]
 
+    compared = {path.name for path in (project.cache / "v1" / "latest").rglob("*") if path.is_file()}
+    assert compared <= {"stat.json"}, "plan compares with builds, not with trials"
+
     second = tuned(project)
     assert second["ran"] == 0
     for key in ("best", "front", "diff"):
