@@ -5,6 +5,7 @@ else in a static quantization (weights, their scales, zero points, biases) follo
 """
 
 import math
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ def outward(low: float, high: float, largest: float = math.inf) -> tuple[float, 
     """
     low, high = min(low, 0.0), max(high, 0.0)
     reach = max(-low, high)
-    if not 0 < reach < math.inf:
+    if not sys.float_info.min <= reach < math.inf:  # of less than a normal number there is no part
         return low, high
     step = _step(reach)
     # Again, because an end just below a power of two moves above it, where steps are larger.

@@ -35,6 +35,7 @@ def test_an_end_at_zero_stays_and_nothing_is_made_of_nothing() -> None:
     assert outward(0.0, 3.0)[0] == 0.0
     assert outward(-3.0, 0.0)[1] == 0.0
     assert outward(0.0, 0.0) == (0.0, 0.0)
+    assert outward(0.0, 5e-324) == (0.0, 5e-324)
     assert outward(-math.inf, 1.0) == (-math.inf, 1.0)
     assert outward(0.0, 3.4e38, 3.4028e38)[1] <= 3.4028e38
 
