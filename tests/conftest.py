@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from modelspec.stage import Job, Stage
@@ -14,6 +15,11 @@ from modelspec.stage import Job, Stage
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # So it is for what a shell starts in the background; the tests of interruption need it as it is in a terminal.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The same examples each time, so that no change fails for what it did not touch; HYPOTHESIS_PROFILE=explore looks for more.
+hypothesis.settings.register_profile("steady", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("explore", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 RunStage = Callable[..., Job]
 Tell = Callable[[str], None]
