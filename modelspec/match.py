@@ -104,9 +104,11 @@ def demanded(plan: Plan, matches: Mapping[str, Match], fresh: Collection[str] = 
     """The matches of a plan; what has known outputs and no record runs only where its bytes are taken, or asked for."""
     found = {id_: matches[id_] for id_ in plan.actions}
     for action in plan.actions.values():
-        takers = [found[taker.id] for taker in plan.actions.values() if action.id in taker.needs]
         known = found[action.id]
-        if not action.is_fixed or known.state is State.CACHED or not takers or action.stage.name in fresh:
+        if not action.is_fixed or known.state is State.CACHED or action.stage.name in fresh:
+            continue
+        takers = [found[taker.id] for taker in plan.actions.values() if action.id in taker.needs]
+        if not takers:
             continue
         states = {taker.state for taker in takers}
         if states == {State.CACHED}:

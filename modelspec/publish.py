@@ -1,7 +1,6 @@
 """Puts a finished build under its final name in one step; an interrupted or failed one changes nothing there."""
 
 import json
-import os
 import secrets
 import shutil
 from contextlib import suppress
@@ -12,7 +11,7 @@ from modelspec.errors import ModelspecError, fail
 from modelspec.lock import Lock, as_text, path_of
 from modelspec.publication import BUILD, CARD, CHECKSUMS, Publication, fill, identity, published
 from modelspec.spec.model import ModelSpec
-from modelspec.store.files import os_errors_explained, sync_folder
+from modelspec.store.files import os_errors_explained, replace_file, sync_folder
 from modelspec.store.locks import held
 from modelspec.store.stat_cache import StatCache
 from modelspec.store.store import Store
@@ -84,16 +83,7 @@ def write_lock(spec: Path, lock: Lock) -> bool:
         if file.is_file() and file.read_text(encoding="utf-8") == text:
             return True
         with held(file.parent, _LOCK_DEADLINE_S, str(file)):
-            draft = file.with_name(f".{file.name}.draft")  # one name: what a killed build left is overwritten
-            draft.unlink(missing_ok=True)
-            try:
-                with draft.open("x", encoding="utf-8") as opened:
-                    opened.write(text)
-                    opened.flush()
-                    os.fsync(opened.fileno())
-                draft.replace(file)
-            finally:
-                draft.unlink(missing_ok=True)
+            replace_file(file, text.encode())
     except OSError:
         return False
     return True

@@ -1,6 +1,8 @@
 """The tensors of a model: names, element types, shapes with named dynamic axes, value ranges."""
 
+import json
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
@@ -72,6 +74,11 @@ class Signature(Options):
             return [{"name": n, **t.model_dump(mode="json", exclude_none=True)} for n, t in tensors.items()]
 
         return {"inputs": listed(self.inputs), "outputs": listed(self.outputs)}
+
+    @classmethod
+    def read(cls, folder: Path) -> "Signature":
+        """The one that `convert` wrote there."""
+        return cls.from_lists(json.loads((folder / "signature.json").read_text()))
 
     @classmethod
     def from_lists(cls, value: dict[str, list[dict[str, Any]]]) -> "Signature":

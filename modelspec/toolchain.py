@@ -4,7 +4,6 @@ import os
 import platform
 import re
 import sys
-import zlib
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -94,6 +93,8 @@ def fact(name: str) -> str:
     if name == "machine":
         return _machine()
     if name == "zlib":
+        import zlib  # not by every command that asks for a version
+
         return zlib.ZLIB_RUNTIME_VERSION
     raise KeyError(name)
 

@@ -25,14 +25,10 @@ from modelspec.errors import fail
     flag_value="",
     help="Accept results that differ from model.lock: those of STAGE and what follows from it, or all.",
 )
-@click.option("-j", "--jobs", type=click.IntRange(1, 256), help="Actions at once; the number of cores when left out.")
+@options.jobs_option
 @click.option("--keep-going", is_flag=True, help="After a failure, go on with what does not depend on it.")
-@click.option(
-    "--timeout", type=click.IntRange(1, 30 * 86400), default=3600, show_default=True, help="Seconds for one action."
-)
-@click.option(
-    "--memory", metavar="SIZE", help="Memory for each process of an action, such as 4GiB; no limit when left out."
-)
+@options.timeout_option
+@options.memory_option
 @options.cache_option
 @options.format_option("human", "json")
 @options.color_option

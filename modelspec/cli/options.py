@@ -104,6 +104,27 @@ def offline_option(command: F) -> F:
     )(command)
 
 
+def jobs_option(command: F) -> F:
+    """`-j/--jobs`: how much runs at once."""
+    return click.option(
+        "-j", "--jobs", type=click.IntRange(1, 256), help="Actions at once; the number of cores when left out."
+    )(command)
+
+
+def timeout_option(command: F) -> F:
+    """`--timeout`: how long an action may take."""
+    return click.option(
+        "--timeout", type=click.IntRange(1, 30 * 86400), default=3600, show_default=True, help="Seconds for one action."
+    )(command)
+
+
+def memory_option(command: F) -> F:
+    """`--memory`: how much an action may hold."""
+    return click.option(
+        "--memory", metavar="SIZE", help="Memory for each process of an action, such as 4GiB; no limit when left out."
+    )(command)
+
+
 def cache_option(command: F) -> F:
     """`--cache-dir`: where results are kept between builds."""
     return click.option(

@@ -16,13 +16,9 @@ from modelspec.cli import options
 )
 @click.option("--write", is_flag=True, help="Write the best values into the spec; a terminal asks without this.")
 @options.offline_option
-@click.option("-j", "--jobs", type=click.IntRange(1, 256), help="Actions at once; the number of cores when left out.")
-@click.option(
-    "--timeout", type=click.IntRange(1, 30 * 86400), default=3600, show_default=True, help="Seconds for one action."
-)
-@click.option(
-    "--memory", metavar="SIZE", help="Memory for each process of an action, such as 4GiB; no limit when left out."
-)
+@options.jobs_option
+@options.timeout_option
+@options.memory_option
 @options.cache_option
 @options.format_option("human", "json")
 @options.color_option

@@ -1,6 +1,5 @@
 """The calls into onnxruntime.quantization, with the settings that measurements showed to be right."""
 
-import json
 import logging
 import re
 from collections import Counter
@@ -128,14 +127,9 @@ def calibration_inputs(data: Path, signature: Path) -> "Inputs":
     """The inputs of a data set, and how many samples of them to give at once."""
     from modelspec.feed import batch_size, read_inputs
 
-    said = signature_at(signature)
+    said = Signature.read(signature)
     inputs, _ = read_inputs(data, said)
     return inputs, batch_size(said, CALIBRATION_BATCH)
-
-
-def signature_at(folder: Path) -> Signature:
-    """The signature that `convert` wrote."""
-    return Signature.from_lists(json.loads((folder / "signature.json").read_text()))
 
 
 def _inferred(source: Path) -> "ModelProto":

@@ -38,7 +38,7 @@ class Benchmark(Stage):
         from modelspec.feed import batch_size
         from modelspec.signature import Signature
 
-        signature = Signature.from_lists(json.loads((job.input("signature") / "signature.json").read_text()))
+        signature = Signature.read(job.input("signature"))
         fixed = batch_size(signature, self.batch)
         if self.batch not in (1, fixed):
             raise fail(

@@ -117,7 +117,7 @@ class Evaluate(Stage):
 
         target = job.target
         assert target is not None
-        signature = Signature.from_lists(json.loads((job.input("signature") / "signature.json").read_text()))
+        signature = Signature.read(job.input("signature"))
         inputs, labels = read_inputs(job.input("data"), signature)
         size = batch_size(signature, BATCH)
         found = answered(target.open_session(job.input("artifact")).run, inputs, size)

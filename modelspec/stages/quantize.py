@@ -155,13 +155,14 @@ def _sensitivity(
     job: Job, model: "ModelProto", quantizer: "Quantizer | WeightQuantizer", excluded: list[str]
 ) -> list[dict[str, str | float | None]]:
     """The table of all nodes that are quantized, the one that hurts most first."""
+    from modelspec.signature import Signature
     from modelspec.stages import _quantize_sensitivity as sensitivity
-    from modelspec.stages._quantize_ort import calibration_inputs, signature_at
+    from modelspec.stages._quantize_ort import calibration_inputs
 
     if job.has("data"):
         calls = sensitivity.calls_of(*calibration_inputs(job.input("data"), job.input("signature")))
     else:
-        signature = signature_at(job.input("signature"))
+        signature = Signature.read(job.input("signature"))
         calls = sensitivity.generated_calls(job.input("model") / "model.onnx", signature)
     rows = sensitivity.rank(
         model, quantizer.nodes(excluded), lambda node: quantizer.quantized(excluded, only=[node]), calls

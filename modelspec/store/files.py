@@ -151,6 +151,22 @@ def write_durably(path: Path, data: bytes, temporary: Path) -> None:
     sync_folder(path.parent)
 
 
+def replace_file(path: Path, data: bytes, mode: int | None = None) -> None:
+    """Put `data` in the place of a file in a folder of the user's, at once or not at all. Raises OSError."""
+    draft = path.with_name(f".{path.name}.draft")  # one name: what a killed process left is overwritten
+    draft.unlink(missing_ok=True)
+    try:
+        with draft.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            draft.chmod(mode)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def copy(reader: BinaryIO, target: Path) -> str:
     """Copy an open file's bytes, by reflink where the file system shares them safely; returns their SHA-256.
 

@@ -16,6 +16,7 @@ from modelspec.spec.load import Loaded, load, read
 from modelspec.spec.positions import Place
 from modelspec.spec.tune import Tune, place_of
 from modelspec.spec.tune_rules import chosen_target
+from modelspec.store.files import replace_file
 from modelspec.tune.exclude import Ranked, exclude, quantized
 from modelspec.tune.samplers import Sampler, sampler_for
 from modelspec.tune.trial import Bench, State, Trial
@@ -212,18 +213,9 @@ def write(tuned: Tuned) -> None:
         raise fail("MS601", f"{file.name} changed during the search; nothing was written",
                    help="run it again: what was built is cached")  # fmt: skip
     real = Path(os.path.realpath(file))
-    draft = real.with_name(f".{real.name}.draft")
     try:
-        draft.unlink(missing_ok=True)
-        with draft.open("xb") as opened:
-            opened.write(tuned.best.text)
-            opened.flush()
-            os.fsync(opened.fileno())
-        draft.chmod(real.stat().st_mode & 0o777)
-        draft.replace(real)
+        replace_file(real, tuned.best.text, real.stat().st_mode & 0o777)
     except OSError as error:
         raise fail(
             "MS402", f"{file.name} cannot be written: {error.strerror}", help="check the permissions of its folder"
         ) from error
-    finally:
-        draft.unlink(missing_ok=True)
