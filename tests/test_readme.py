@@ -1,16 +1,19 @@
 """README.md against the code: tables, example, exit statuses. `python -m tests.test_readme` writes its tables."""
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
+import yaml
 
 from modelspec import registry
 from modelspec.cli import Commands
 from modelspec.errors import Exit
+from modelspec.spec.load import load
 from tests.test_examples import COMMON, TARGETS
 
 ROOT = Path(__file__).parent.parent
@@ -110,6 +113,20 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
         extract = script.split("block() {\n")[1].split("\n}")[0].replace("$1", name)
         done = subprocess.run(["bash", "-euc", extract], cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout == block(name)
+
+
+def test_the_blocks_shown_are_valid(project: Path) -> None:
+    """Each in the place of the example's own, or beside them."""
+    spec = yaml.safe_load((ROOT / "examples/digits/model.yaml").read_text())
+    address, smaller = (yaml.safe_load(block(name)) for name in ("by address", "smaller"))
+    data = {name: {"path": f"{name}.npz", "labels": "digit"} for name in ("test", "train", "validation")}
+    data["calibration"] = {"path": "calibration.npz"}
+    shutil.copy(project / "test.npz", project / "validation.npz")
+    changed = {**spec, **smaller, "data": data, "source": {**spec["source"], **address["source"]}}
+    (project / "model.yaml").write_text(yaml.safe_dump(changed, sort_keys=False))
+    loaded = load(project / "model.yaml")
+    assert not loaded.warnings
+    assert {*smaller} <= {*loaded.spec.blocks, "tune"}
 
 
 def test_the_output_shown_is_of_this_example() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from modelspec.formats import packed
-from tests.runtime.conftest import ROOT, Start, linear
+from tests.runtime.conftest import ROOT, Start, line, linear
+from tests.test_readme import block
 
 
 def test_ready_only_with_the_golden_outputs(folder: Path, start: Start) -> None:
@@ -119,6 +121,34 @@ def test_stands_alone(folder: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert done.stdout == "['modelspec'] []\n"
+
+
+def test_the_commands_of_the_readme(tmp_path: Path) -> None:
+    """In the folder of a build, as they stand, but for the port and for who ends the server."""
+    place = tmp_path / "dist" / "digits" / "1.0.0" / "cpu-int8"
+    place.parent.mkdir(parents=True)
+    line(tmp_path / "made").rename(place)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    start, document, ask = block("serve").replace("8080", str(port)).splitlines()
+    script = f"""
+        {start.removesuffix("&")} --port {port} --drain-delay 0 2> server.log & server=$!
+        trap 'kill $server; wait $server' EXIT
+        for _ in $(seq 200); do grep -q '"ready"' server.log && break; sleep 0.1; done
+        {document} > openapi.json
+        python -c "$EXAMPLE" < openapi.json > request.json
+        {ask}
+    """
+    example = (
+        "import json, sys; content = next(p['post'] for p in json.load(sys.stdin)['paths'].values() if 'post' in p)"
+    )
+    example += "['requestBody']['content']['application/json']; print(json.dumps(content.get('example') or next(iter(content['examples'].values()))['value']))"  # fmt: skip
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path, "EXAMPLE": example}
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["outputs"][0]["data"] == [1.0, 3.0, 5.0, 7.0, 9.0, 11.0]
 
 
 def test_command(folder: Path) -> None:
