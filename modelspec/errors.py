@@ -82,6 +82,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS330": (Exit.SPEC, "the source cannot be pruned or trained so"),
     "MS331": (Exit.SPEC, "2:4 sparsity that no target can use"),
     "MS332": (Exit.SPEC, "training needs labels"),
+    "MS390": (Exit.SPEC, "shapes that an engine cannot be built for"),
     # 4xx: the environment
     "MS401": (Exit.ENVIRONMENT, "a package is not installed"),
     "MS402": (Exit.ENVIRONMENT, "a file or folder cannot be written or read"),
@@ -90,6 +91,9 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS405": (Exit.ENVIRONMENT, "a worker was killed"),
     "MS406": (Exit.ENVIRONMENT, "a worker ran out of memory"),
     "MS407": (Exit.ENVIRONMENT, "another build holds what this one needs"),
+    "MS420": (Exit.ENVIRONMENT, "what builds for a device is not here"),
+    "MS421": (Exit.ENVIRONMENT, "the GPU is not the one that was asked for"),
+    "MS422": (Exit.ENVIRONMENT, "a device was not used"),
     # 5xx: stages and gates
     "MS501": (Exit.STAGE, "a stage failed"),
     "MS502": (Exit.GATE, "a gate failed"),
@@ -118,6 +122,9 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS532": (Exit.STAGE, "layers are to lose different shares"),
     "MS533": (Exit.STAGE, "the dependencies of layers cannot be found"),
     "MS534": (Exit.STAGE, "training failed"),
+    "MS580": (Exit.STAGE, "nodes that do not reach the precision"),
+    "MS581": (Exit.STAGE, "the builder of engines refuses the model"),
+    "MS582": (Exit.STAGE, "an engine that is not the one of its record"),
     # warnings of stages
     "MS551": (Exit.OK, "dynamic quantization of convolutions is slow"),
     "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),
@@ -127,6 +134,9 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS556": (Exit.OK, "weights that stay in float"),
     "MS557": (Exit.OK, "compression saves nothing"),
     "MS558": (Exit.OK, "zeros that nothing compresses"),
+    "MS564": (Exit.OK, "measured on the CPU, not on the device"),
+    "MS565": (Exit.OK, "a target that is deferred"),
+    "MS566": (Exit.OK, "ranges of generated inputs"),
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),
     "MS452": (Exit.OK, "model.lock cannot be written"),

@@ -1,6 +1,6 @@
 """Spec + resolved facts -> the graph of actions. Pure: nothing is read, run or printed here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -137,11 +137,13 @@ def _part_identity(part: Options) -> dict[str, Any]:
 @dataclass
 class _Planner:
     resolved: Resolved
+    deferred: Collection[str] = ()
     actions: dict[str, Action] = field(default_factory=dict)
 
     def request(self, index: int) -> Request:
-        spec = self.resolved.loaded.spec
-        return Request(spec.source, spec.signature, spec.blocks, spec.data, spec.targets[index], index)
+        spec, target = self.resolved.loaded.spec, self.resolved.loaded.spec.targets[index]
+        deferred = target.label in self.deferred
+        return Request(spec.source, spec.signature, spec.blocks, spec.data, target, index, deferred)
 
     def target(self, index: int) -> TargetPlan:
         """Plan one target's chain: each stage that is asked for takes the slots of those before it."""
@@ -251,9 +253,9 @@ def _reference(value: Input) -> Any:
     return {file.name: file.sha256 for file in value.files}
 
 
-def make(resolved: Resolved) -> Plan:
-    """The plan of every target of the spec."""
-    planner = _Planner(resolved)
+def make(resolved: Resolved, deferred: Collection[str] = ()) -> Plan:
+    """The plan of every target of the spec; those in `deferred` are left for another machine to compile."""
+    planner = _Planner(resolved, deferred)
     targets = [planner.target(index) for index in range(len(resolved.loaded.spec.targets))]
     return Plan(_labelled(planner.actions), {target.label: target for target in targets})
 
@@ -269,10 +271,24 @@ def _labelled(actions: Mapping[str, Action]) -> dict[str, Action]:
     }
 
 
+def builds(plan: Plan, label: str) -> bool:
+    """Whether the plan compiles for the target here, with a toolchain of its own."""
+    return any(_toolchain(action) and label in action.targets for action in plan.actions.values())
+
+
+def _toolchain(action: Action) -> tuple[str, ...]:
+    return tuple(getattr(action.stage, "toolchain", ()))
+
+
+def _toolchains(plan: Plan) -> set[str]:
+    """What only a target's own tools need: what lacks of them is told with the rest that the device takes."""
+    return {name for action in plan.actions.values() for name in _toolchain(action)}
+
+
 def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]:
     """The distributions that the plan's actions use, by the extra that brings them; `requires` for the user's own."""
     needed: dict[str, set[str]] = {}
-    for name in {name for action in plan.actions.values() for name in action.packages}:
+    for name in {name for action in plan.actions.values() for name in action.packages} - _toolchains(plan):
         own = (*source.packages, *source.optional)
         extra = "requires" if name in source.requires else source.name if name in own else "onnx"
         needed.setdefault(extra, set()).add(name)

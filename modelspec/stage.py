@@ -41,6 +41,8 @@ class Request:
     target: Target | None = None
     index: int = 0
     """The place of the target in the spec's list."""
+    deferred: bool = False
+    """Whether another machine is to compile for the target."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ class Job:
     def input(self, slot: str) -> Path:
         """The folder with the files of an input."""
         return self.root / "in" / slot
+
+    @property
+    def measured(self) -> Path:
+        """The folder with what is run to measure the target."""
+        assert self.target is not None
+        return self.input(self.target.measured)
 
     def has(self, slot: str) -> bool:
         """Whether an optional input was given."""
@@ -169,3 +177,9 @@ class Stage(Options):
     @abstractmethod
     def run(self, job: Job) -> None:
         """Read `job.input(...)`, write `job.output(...)`. Raises ModelspecError with a 5xx code."""
+
+
+def measured(inputs: Mapping[str, str], request: Request) -> dict[str, str]:
+    """The inputs of a stage that runs the target, with what is run for it in place of the artifact."""
+    slot = request.target.measured if request.target else "artifact"
+    return {slot if name == "artifact" else name: slot if of == "artifact" else of for name, of in inputs.items()}

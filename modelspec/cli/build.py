@@ -25,6 +25,9 @@ from modelspec.errors import fail
     flag_value="",
     help="Accept results that differ from model.lock: those of STAGE and what follows from it, or all.",
 )
+@click.option(
+    "--allow-deferred", is_flag=True, help="Publish what cannot be compiled here for another machine to finish."
+)
 @options.jobs_option
 @click.option("--keep-going", is_flag=True, help="After a failure, go on with what does not depend on it.")
 @options.timeout_option
@@ -42,6 +45,7 @@ def command(
     locked: bool,
     offline: bool,
     update: str | None,
+    allow_deferred: bool,
     jobs: int | None,
     keep_going: bool,
     timeout: int,
@@ -74,6 +78,7 @@ def command(
         locked,
         None if update is None else tuple(filter(None, [update])),
         settings,
+        allow_deferred=allow_deferred,
     )
     with progress_for(progress, sys.stderr, Style(options.use_color(sys.stderr))) as shown:
         outcome = build(asked, shown.prepared, shown.event)

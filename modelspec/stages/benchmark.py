@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from modelspec.errors import fail
-from modelspec.stage import Determinism, Job, Stage
+from modelspec.stage import Determinism, Job, Request, Stage, measured
 
 DEADLINE_S = 600.0
 
@@ -34,6 +34,9 @@ class Benchmark(Stage):
     repeats: int = Field(200, ge=10, description="Calls that count, at most.", examples=[200])
     seconds: float = Field(5.0, gt=0, le=300, description="Time after which no further call is made.", examples=[5.0])
 
+    def inputs(self, request: Request) -> dict[str, str]:
+        return measured(super().inputs(request), request)
+
     def _require_effect(self, job: Job) -> None:
         from modelspec.feed import batch_size
         from modelspec.signature import Signature
@@ -55,10 +58,14 @@ class Benchmark(Stage):
         target = job.target
         assert target is not None
         self._require_effect(job)
+        if target.stands_in():  # what the CPU takes for it says nothing of the device
+            job.warn("MS564", f"{target.label}: nothing is timed without its device", help="build where it is")
+            (job.output("metrics") / "benchmark.json").write_text('{"metrics": {}}\n')
+            return
         order = {
             "device": target.device_name,
             "target": target.model_dump(mode="json"),
-            "artifact": str(job.input("artifact")),
+            "artifact": str(job.measured),
             "samples": str(job.input("samples") / "inputs.npz"),
             "signature": str(job.input("signature") / "signature.json"),
             **self.model_dump(mode="json"),

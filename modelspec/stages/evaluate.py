@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from modelspec.errors import fail
 from modelspec.metric import DEFAULT_MAX_DROP, DEFAULT_METRIC, METRICS, Direction, Gate, Task, direction
 from modelspec.options import ENTRYPOINT, check_entrypoint, text
-from modelspec.stage import Determinism, Job, Request, Stage
+from modelspec.stage import Determinism, Job, Request, Stage, measured
 from modelspec.stages import _metrics as compute
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Evaluate(Stage):
         return block if block is not None and block.data is not None else None
 
     def inputs(self, request: Request) -> dict[str, str]:
-        made = {"artifact": "artifact", "signature": "signature"}
+        made = measured({"artifact": "artifact", "signature": "signature"}, request)
         return {**made, "data": f"data:{self.data}", "reference": f"reference:{self.data}"}
 
     def told_task(self) -> Task | None:
@@ -120,7 +120,7 @@ class Evaluate(Stage):
         signature = Signature.read(job.input("signature"))
         inputs, labels = read_inputs(job.input("data"), signature)
         size = batch_size(signature, BATCH)
-        found = answered(target.open_session(job.input("artifact")).run, inputs, size)
+        found = answered(target.open_session(job.measured).run, inputs, size)
         self._require_rows(found, signature)
         source = npz.read(job.input("reference") / "outputs.npz")
         task = self.told_task()
@@ -128,13 +128,16 @@ class Evaluate(Stage):
         judged = compute.judged_output(found, self.output, task)
         _warn_of_no_numbers(job, judged, found[judged])
         code = job.input("code")
-        value = {
+        value: dict[str, Any] = {
             "task": task,
             "samples": len(found[judged]),
             "batch": size,
             "metrics": {_short(n): _value(n, code, labels, found, source, judged) for n in self.measured()},
             "source": {_short(n): _value(n, code, labels, source, source, judged) for n in self.measured()},
         }
+        if where := target.stands_in():
+            value["measured_on"] = "cpu"
+            job.warn("MS564", f"{target.label}: {where}", help="measure it again on its device before it is relied on")
         (job.output("metrics") / "evaluate.json").write_text(json.dumps(value, indent=2) + "\n")
 
     def _require_rows(self, found: "Arrays", signature: "Signature") -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from modelspec.errors import fail
-from modelspec.stage import Determinism, Job, Request, Stage
+from modelspec.stage import Determinism, Job, Request, Stage, measured
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +41,9 @@ class Golden(Stage):
         convert = request.blocks.get("convert")
         return cls() if convert is None else cls(rtol=convert.parity.rtol, atol=convert.parity.atol)
 
+    def inputs(self, request: Request) -> dict[str, str]:
+        return measured(super().inputs(request), request)
+
     @classmethod
     def origin(cls, request: Request) -> tuple[str | int, ...]:
         return ("convert", "parity")
@@ -53,11 +56,11 @@ class Golden(Stage):
         assert target is not None
         samples = job.input("samples")
         inputs, source = npz.read(samples / "inputs.npz"), npz.read(samples / "outputs.npz")
-        found = target.open_session(job.input("artifact")).run(inputs)
-        self._check(source, found, exact=not target.chosen_precision.startswith("int"))
+        found = target.open_session(job.measured).run(inputs)
+        self._check(source, found, exact=target.chosen_precision == "fp32")
         rows = _rows(inputs, json.loads((job.input("signature") / "signature.json").read_text()))
         shown = {name: array[:ROWS] for name, array in inputs.items()} if rows else inputs
-        session = target.open_session(job.input("artifact"))
+        session = target.open_session(job.measured)
         npz.write(job.output("golden") / "inputs.npz", shown)
         npz.write(job.output("golden") / "outputs.npz", session.run(shown))
         text = json.dumps({"metrics": {}, "samples": ROWS if rows else 1}) + "\n"

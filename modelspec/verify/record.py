@@ -73,6 +73,7 @@ class BuildSaid(Said):
     metrics: dict[Name, Metrics]
     measured: dict[Name, dict[str, MeasuredSaid]]
     gates: tuple[GateSaid, ...]
+    deferred: tuple[Name, ...] = ()
 
     def other_tools(self, names: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """The tools, of those named or of all, that are of another version here: `onnx 1.20.0 -> 1.21.0`."""
