@@ -76,6 +76,10 @@ class Target(Options):
         """Write what another machine needs to compile, in place of the artifact."""
         raise NotImplementedError
 
+    def finish(self, deferred: Path, artifact: Path) -> dict[str, Any]:
+        """Compile what `defer` wrote; returns what runtime.json says."""
+        raise NotImplementedError
+
     def lacking(self) -> str:
         """What this machine lacks to compile for the device; "" where it lacks nothing."""
         return ""

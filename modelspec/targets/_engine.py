@@ -85,6 +85,16 @@ class EngineTarget(Target):
         record.write(record.Record(state="deferred", recipe=recipe), artifact)
         return self._runtime("")
 
+    def finish(self, deferred: Path, artifact: Path) -> dict[str, Any]:
+        recipe = record.read(deferred).recipe
+        here = {name: digest.of_file(deferred / name) for name in digest.files_under(deferred) if name != record.FILE}
+        if recipe.module != self.module or recipe.model != here:
+            raise fail("MS582", "engine.json is not of this device and this model", help="build again")
+        gpu, wanted = nvidia.first(), recipe.compute_capabilities
+        if self.hardware and gpu and wanted and gpu.compute_capability not in wanted:
+            raise fail("MS421", f"the engine is for compute capability {wanted[0]}, and here is {gpu}", help="finish it where such a GPU is")  # fmt: skip
+        return self._runtime(build.build(recipe, deferred / record.MODEL, artifact).version)
+
     def _runtime(self, version: str) -> dict[str, Any]:
         distribution = record.DISTRIBUTIONS[self.module]
         return {

@@ -9,7 +9,6 @@ from modelspec import nvidia, toolchain
 from modelspec.options import Options, refuse, text
 from modelspec.targets._engine import EngineTarget
 
-
 _CAPABILITY = r"^[0-9]{1,2}\.[0-9]$"
 
 
