@@ -3,17 +3,19 @@
 import json
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from modelspec import registry, toolchain
+from modelspec import nvidia, registry, toolchain
 from modelspec.report.style import Style
+from modelspec.target import Target
 
 FACTS = ("arch", "isa", "cpu", "cores")
 
 
-def findings(cache: Path) -> dict[str, Any]:
-    """Everything `doctor` shows, as data."""
+def findings(cache: Path, targets: Iterable[Target] | None = None) -> dict[str, Any]:
+    """Everything `doctor` shows, as data; with the targets of a spec, which of them can be compiled here."""
     parts: list[dict[str, Any]] = []
     for kind, found in (
         ("framework", registry.frameworks()),
@@ -21,7 +23,9 @@ def findings(cache: Path) -> dict[str, Any]:
         ("stage", registry.stages()),
         ("target", registry.targets()),
     ):
-        parts += [_part(kind, name, part.packages) for name, part in found.items()]
+        parts += [
+            _part(kind, name, part.packages, tuple(getattr(part, "toolchain", ()))) for name, part in found.items()
+        ]
     return {
         "formatVersion": 1,
         "modelspec": toolchain.own_version(),
@@ -29,8 +33,17 @@ def findings(cache: Path) -> dict[str, Any]:
         "machine": {**toolchain.facts(FACTS), "int8": _integers()},
         "cache": str(cache),
         "network": _network(),
+        "gpus": [asdict(gpu) for gpu in nvidia.gpus()],
         "parts": parts,
+        "targets": None if targets is None else {target.label: _target(target) for target in targets},
     }
+
+
+def _target(target: Target) -> dict[str, str]:
+    """What lacks to compile for a target, and how it is measured; both "" where all is here."""
+    absent = toolchain.missing(target.packages)
+    lacking = " and ".join([*(f"the package {name}" for name in absent), *filter(None, [target.lacking()])])
+    return {"lacking": lacking, "measured": target.stands_in()}
 
 
 def _integers() -> str:
@@ -50,9 +63,10 @@ def _network() -> str:
     return f"actions keep it: {reason}" if reason else "actions have none"
 
 
-def _part(kind: str, name: str, packages: Iterable[str]) -> dict[str, Any]:
-    versions = {package: toolchain.version(package) for package in sorted(packages)}
-    return {"kind": kind, "name": name, "packages": versions, "ready": None not in versions.values()}
+def _part(kind: str, name: str, packages: Iterable[str], toolchain_: tuple[str, ...]) -> dict[str, Any]:
+    versions = {package: toolchain.version(package) for package in sorted([*packages, *toolchain_])}
+    extra = name if kind == "framework" or toolchain.missing(toolchain_) else "onnx"
+    return {"kind": kind, "name": name, "packages": versions, "ready": None not in versions.values(), "extra": extra}
 
 
 def as_text(found: dict[str, Any], style: Style) -> str:
@@ -60,18 +74,32 @@ def as_text(found: dict[str, Any], style: Style) -> str:
     lines = [f"modelspec {found['modelspec']}  python {found['python']}  cache {found['cache']}", "", "machine"]
     lines += [f"  {name:<8} {value}" for name, value in found["machine"].items()]
     lines.append(f"  {'network':<8} {found['network']}")
+    lines += [f"  {'gpu':<8} {_gpu(gpu)}" for gpu in found["gpus"]] or [f"  {'gpu':<8} no NVIDIA GPU, or no driver"]
     missing: set[str] = set()
     for kind in dict.fromkeys(part["kind"] for part in found["parts"]):
         lines += ["", f"{kind}s"]
         for part in (part for part in found["parts"] if part["kind"] == kind):
             absent = [name for name, version in part["packages"].items() if version is None]
-            missing |= {part["name"] if kind == "framework" else "onnx"} if absent else set()
+            missing |= {part["extra"]} if absent else set()
             state = style.green("ready") if part["ready"] else style.red(f"missing {', '.join(absent)}")
             present = ", ".join(f"{name} {version}" for name, version in part["packages"].items() if version)
             lines.append(f"  {part['name']:<16} {state}  {style.dim(present)}".rstrip())
+    if found["targets"] is not None:
+        lines += ["", "targets of the spec"]
+        lines += [f"  {label:<16} {_can(said, style)}" for label, said in found["targets"].items()]
     if missing:
         lines += ["", f"fix   pip install 'modelspec-build[{','.join(sorted(missing))}]'"]
     return "\n".join(lines) + "\n"
+
+
+def _gpu(gpu: dict[str, str]) -> str:
+    return f"{gpu['name']}, compute capability {gpu['compute_capability']}, driver {gpu['driver']}, CUDA {gpu['cuda']}"
+
+
+def _can(said: dict[str, str], style: Style) -> str:
+    if said["lacking"]:
+        return style.red(f"lacks {said['lacking']}")
+    return style.green("can be built here") + (f"  {style.dim(said['measured'])}" if said["measured"] else "")
 
 
 def as_json(found: dict[str, Any]) -> str:
