@@ -67,6 +67,9 @@ class Artifact:
     rtol: float = 1e-3
     atol: float = 1e-4
     task: str = ""
+    provider_options: tuple[dict[str, str], ...] = ()
+    """One for each provider."""
+    io_binding: bool = False
     packed: tuple[PackedFile, ...] = ()
     """Files that are compressed."""
 
@@ -101,7 +104,9 @@ def read(folder: Path, name: str = "", version: str = "") -> Artifact:
             packed=packed,
             name=name or place.parent.parent.name or "model",
             version=version or place.parent.name or "1",
-            providers=tuple(map(str, runtime["providers"])),
+            providers=tuple(name for name, _ in map(_provider, runtime["providers"])),
+            provider_options=tuple(settings for _, settings in map(_provider, runtime["providers"])),
+            io_binding=bool(runtime.get("io_binding", False)),
             session=dict(runtime["session"]),
             inputs=_tensors(signature["inputs"]),
             outputs=_tensors(signature["outputs"]),
@@ -116,6 +121,14 @@ def read(folder: Path, name: str = "", version: str = "") -> Artifact:
     if set(found.golden_inputs) != set(found.inputs) or set(found.golden_outputs) != set(found.outputs):
         raise ServeError("the golden files do not hold every input and output", INTEGRITY)
     return found
+
+
+def _provider(said: Any) -> tuple[str, dict[str, str]]:
+    """A provider as runtime.json has it: its name, or its name with settings."""
+    if isinstance(said, str):
+        return said, {}
+    name, settings = said
+    return str(name), {str(key): str(value) for key, value in settings.items()}
 
 
 def _only_plain_files(folder: Path) -> None:
