@@ -62,6 +62,7 @@ def resolve(loaded: Loaded, stats: StatCache) -> Resolved:
     problems: list[Diagnostic] = []
     named: list[tuple[Path_, Options]] = [(("source",), spec.source)]
     named += [(("data", name), loader) for name, loader in spec.data.items()]
+    named += [(("targets", index), target) for index, target in enumerate(spec.targets)]
     for base, part in named:
         for field in part.paths:
             if isinstance(elsewhere := getattr(part, field), Remote):

@@ -72,6 +72,10 @@ class Target(Options):
     def compile(self, model: Path, artifact: Path) -> dict[str, Any]:
         """Write the artifact into the folder `artifact` from the ONNX file `model`; returns what runtime.json says."""
 
+    def replay(self, model: Path, artifact: Path, recorded: Path) -> dict[str, Any]:
+        """Compile as it was done before, by the file in which that is recorded."""
+        raise NotImplementedError
+
     def defer(self, model: Path, artifact: Path) -> dict[str, Any]:
         """Write what another machine needs to compile, in place of the artifact."""
         raise NotImplementedError

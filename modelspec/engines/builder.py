@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from modelspec.engines.record import Recipe
-from modelspec.engines.timing import begin, tactics_of
+from modelspec.engines.timing import begin, changed, tactics_of
 
+TYPES = {"fp16": ("Half", "FP16"), "bf16": ("BFloat16", "BF16"), "int8": ("Int8", "INT8")}
+"""How the inspector spells types."""
 TIMES = frozenset({"tensorrt"})
 """The modules that time tactics, on a GPU. The other has no timing cache, and its calls would ask for a GPU."""
+
+
+SHOWN = 5
 
 
 class RefusedError(Exception):
@@ -43,14 +48,26 @@ def build(recipe: Recipe, model: Path, timing: bytes = b"") -> Made:
     config = builder.create_builder_config()
     _configure(trt, builder, config, recipe)
     cache = begin(trt, config, timing) if recipe.module in TIMES else None
+    recorded = tactics_of(cache) if cache is not None and timing else None
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise RefusedError("the builder made no engine; its log says why")
     made = Made(bytes(plan), str(trt.__version__))
     if cache is not None:
         made.timing, made.tactics = bytes(cache.serialize()), tactics_of(cache)
+        if recorded is not None and (others := changed(recorded, made.tactics)):
+            raise RefusedError(f"{len(others)} tactics are not the recorded ones: {', '.join(others[:SHOWN])}")
         made.layers = _layers(trt, logger, plan)
+        require_types(made.layers, recipe.precision)
     return made
+
+
+def require_types(layers: list[Any], precision: str) -> None:
+    """Raise RefusedError when no layer of the finished engine computes in the precision, whatever the graph said."""
+    names = TYPES.get(precision, ())
+    text = json.dumps(layers)
+    if names and not any(name in text for name in names):
+        raise RefusedError(f"no layer of the engine computes in {precision}")
 
 
 def _parse(trt: Any, network: Any, logger: Any, model: Path) -> None:

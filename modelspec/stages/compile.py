@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from modelspec import toolchain
@@ -67,7 +68,7 @@ class Compile(Stage):
         target = job.target
         assert target is not None
         model, artifact = job.input("model") / "model.onnx", job.output("artifact")
-        runtime = target.defer(model, artifact) if self.deferred else target.compile(model, artifact)
+        runtime = self._runtime(job, target, model, artifact)
         (job.output("runtime") / "runtime.json").write_text(json.dumps(runtime, indent=2, sort_keys=True) + "\n")
         size = sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file())
         (job.output("metrics") / "compile.json").write_text(json.dumps({"metrics": {"size": size}}) + "\n")
@@ -78,6 +79,13 @@ class Compile(Stage):
             )
         if target.measured == "artifact":
             self._compare(job, target, runtime)
+
+    def _runtime(self, job: Job, target: Target, model: Path, artifact: Path) -> dict[str, Any]:
+        if self.deferred:
+            return target.defer(model, artifact)
+        if job.has("timing_cache"):
+            return target.replay(model, artifact, next(job.input("timing_cache").iterdir()))
+        return target.compile(model, artifact)
 
     def _compare(self, job: Job, target: Target, runtime: Mapping[str, Any]) -> None:
         """Raise MS515 where the artifact does not answer as the model it is made of."""

@@ -77,6 +77,10 @@ class EngineTarget(Target):
         made = build.build(self.recipe(model), model, artifact)
         return self._runtime(made.version)
 
+    def replay(self, model: Path, artifact: Path, recorded: Path) -> dict[str, Any]:
+        recipe = self.recipe(model).model_copy(update={"replay": digest.of_file(recorded)})
+        return self._runtime(build.build(recipe, model, artifact, recorded).version)
+
     def defer(self, model: Path, artifact: Path) -> dict[str, Any]:
         """The prepared graph and the recipe, for another machine to finish."""
         recipe = self.recipe(model)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from modelspec import nvidia, toolchain
-from modelspec.options import Options, refuse, text
+from modelspec.options import Options, ProjectPath, refuse, text
 from modelspec.targets._engine import EngineTarget
 
 _CAPABILITY = r"^[0-9]{1,2}\.[0-9]$"
@@ -33,6 +33,7 @@ class Tensorrt(EngineTarget):
     module: ClassVar[Literal["tensorrt", "tensorrt_rtx"]] = "tensorrt"
     toolchain: ClassVar[tuple[str, ...]] = ("tensorrt",)
     hardware: ClassVar[tuple[str, ...]] = ("cuda", "driver", "gpu")
+    paths: ClassVar[tuple[str, ...]] = ("timing_cache",)
 
     device: Literal["tensorrt"] = Field(description="A GPU, through TensorRT.", examples=["tensorrt"])
     gpu: Wanted | None = Field(
@@ -42,6 +43,11 @@ class Tensorrt(EngineTarget):
     )
     level: int | None = Field(
         None, ge=0, le=5, description="Effort of the builder; its own default is 3.", examples=[5]
+    )
+    timing_cache: ProjectPath | None = Field(
+        None,
+        description="The timing.cache of an earlier build: the same tactics are taken, and another one is an error.",
+        examples=["recorded/timing.cache"],
     )
     version_compatible: bool = Field(
         False, description="Whether later releases of the same major version must load it too.", examples=[True]

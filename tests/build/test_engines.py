@@ -197,3 +197,17 @@ def test_cuda_is_built_anywhere_and_measured_on_the_cpu_is_said(make_project: Ma
     assert runtime["session"]["disable_cpu_ep_fallback"] is True
     assert runtime["requires"] == {"onnxruntime-gpu": "1.31.1", "cuda": "13"}
     assert read(project, "build.json")["measuredOn"] == {"cuda-fp16": "cpu"}
+
+
+def test_a_recorded_timing_cache_is_keyed_by_its_bytes(make_project: MakeProject, tmp_path: Path) -> None:
+    project = made(make_project, TENSORRT.replace("precision: fp16,", "precision: fp16, timing_cache: timing.cache,"))
+    assert "MS317" in project.build(exits=2)
+    keys = []
+    env = {**library(tmp_path / "lib"), **version(tmp_path / "site", "tensorrt", "11.4.0.106")}
+    for content in (b"one", b"two"):
+        (project.folder / "timing.cache").write_bytes(content)
+        project.build("--until", "quantize", env=env)
+        plan = json.loads(project.run("plan", "--format", "json", env=env).stdout)
+        keys.append(next(action["key"] for action in plan["actions"] if action["stage"] == "compile"))
+    assert None not in keys
+    assert keys[0] != keys[1]

@@ -61,7 +61,7 @@ def test_shapes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 def called() -> set[str]:
     """Every attribute that is taken of the module, or of an object that it made, in the code that calls it."""
     ours = {"module", "profile", "workspace", "level", "version_compatible", "hardware_compatible", "plan", "version",
-            "items", "min", "opt", "max", "upper", "replace", "compute_capabilities", "get", "tactics", "layers", "timing", "join", "loads"}  # fmt: skip
+            "items", "min", "opt", "max", "upper", "replace", "compute_capabilities", "get", "tactics", "layers", "timing", "join", "loads", "dumps", "precision"}  # fmt: skip
     trees = [ast.parse(Path(str(module.__file__)).read_text()) for module in (builder, timing)]
     found = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     return {name for name in found - ours if not name.startswith("__")}
@@ -91,3 +91,12 @@ def test_a_changed_tactic_is_found() -> None:
     recorded = {"a": "1", "b": "2"}
     assert timing.changed(recorded, dict(recorded)) == []
     assert timing.changed(recorded, {"a": "1", "b": "3", "c": "4"}) == ["b", "c"]
+
+
+def test_an_engine_without_the_precision_is_refused() -> None:
+    layers = [{"Name": "conv", "Outputs": [{"Name": "y", "Format/Datatype": "Row major linear FP32"}]}]
+    builder.require_types(layers, "fp32")
+    with pytest.raises(builder.RefusedError, match="no layer of the engine computes in fp16"):
+        builder.require_types(layers, "fp16")
+    layers[0]["Outputs"] = [{"Name": "y", "Format/Datatype": "Half"}]
+    builder.require_types(layers, "fp16")
