@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -205,7 +204,7 @@ def _credentials(app: App) -> Any:
     settings = app.settings
     if not settings.tls_cert:
         return None
-    chain = Path(settings.tls_cert).read_bytes()
-    key = Path(settings.tls_key).read_bytes() if settings.tls_key else chain
-    authority = Path(settings.tls_client_ca).read_bytes() if settings.tls_client_ca else None
+    chain = settings.tls_cert.read()
+    key = settings.tls_key.read() if settings.tls_key else chain
+    authority = settings.tls_client_ca.read() if settings.tls_client_ca else None
     return grpc.ssl_server_credentials([(key, chain)], authority, require_client_auth=authority is not None)
