@@ -47,6 +47,9 @@ class Settings:
     body_timeout: float = _option(30.0, "Seconds for the body of a request.", 0.1)
     write_timeout: float = _option(30.0, "Seconds in which a client must take something of its answer.", 0.1)
     idle_timeout: int = _option(75, "Seconds that a connection may lie idle.", 1)
+    connection_age: int = _option(
+        3600, "Seconds after which a connection of gRPC is asked to come anew, so that load spreads.", 1
+    )
     request_timeout: float = _option(30.0, "Seconds in which the model must have answered.", 1e-9)
     drain_delay: float = _option(1.0, "Seconds after SIGTERM in which new requests are still taken.", 0)
     grace: float = _option(30.0, "Seconds after that for requests to finish.", 0.1)
