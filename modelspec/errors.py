@@ -82,6 +82,8 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS330": (Exit.SPEC, "the source cannot be pruned or trained so"),
     "MS331": (Exit.SPEC, "2:4 sparsity that no target can use"),
     "MS332": (Exit.SPEC, "training needs labels"),
+    "MS340": (Exit.SPEC, "a secret is written into the spec"),
+    "MS341": (Exit.SPEC, "not a reference to a secret"),
     # 4xx: the environment
     "MS401": (Exit.ENVIRONMENT, "a package is not installed"),
     "MS402": (Exit.ENVIRONMENT, "a file or folder cannot be written or read"),
@@ -154,6 +156,9 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS642": (Exit.ENVIRONMENT, "--offline, and a file from elsewhere is missing"),
 }
 """Each code with the exit status it leads to and its title."""
+
+CONFIDENTIAL = frozenset({"MS216", "MS340", "MS341"})
+"""Problems with what may be a secret: no line of the file they speak of is shown."""
 
 
 @dataclass(frozen=True)
