@@ -9,12 +9,13 @@ from pathlib import Path
 
 from modelspec import gates, lock, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
-from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
-from modelspec.execute.execute import Settings, execute
-from modelspec.execute.problems import placed, require_offline
+from modelspec.execute.events import Event
+from modelspec.execute.execute import Settings
+from modelspec.execute.problems import require_offline
 from modelspec.gates import Figures, GateResult
 from modelspec.lock import Lock
 from modelspec.match import Match, State, demanded, match
+from modelspec.phases import Run, figures_of, warnings_of
 from modelspec.plan import Plan, make, packages_needed
 from modelspec.publication import Publication
 from modelspec.resolve import Resolved, missing_packages, require_unchanged, resolve, spec_id
@@ -161,9 +162,11 @@ def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
             return _finished(prepared, _records(prepared, prepared.plan), frozenset())
     for _ in range(_ATTEMPTS):
         with prepared.store.session(), suppress(BlobLostError):  # one session: nothing is pruned before it is published
-            records, ran, warned = _run(prepared, on_event)
-            outcome = _finished(prepared, records, ran)
-            return replace(outcome, warnings=(*warned, *outcome.warnings))
+            asked = prepared.asked
+            run = Run(prepared.plan, prepared.resolved, prepared.store, asked.settings, asked.judged)
+            done = run.phases(on_event)
+            outcome = _finished(prepared, done.records, frozenset(done.ran))
+            return replace(outcome, warnings=(*done.warned, *outcome.warnings))
     raise fail("MS602", "what the cache holds is lost or damaged each time it is made", help="use another --cache-dir")
 
 
@@ -176,40 +179,9 @@ def _records(prepared: Prepared, plan: Plan) -> dict[str, Record]:
     return {id_: record for id_, record in found.items() if record is not None}
 
 
-def _run(
-    prepared: Prepared, on_event: Callable[[Event], None]
-) -> tuple[dict[str, Record], frozenset[str], tuple[Diagnostic, ...]]:
-    """The records of the plan, the actions that ran, and what is to be said of the machine."""
-    records: dict[str, Record] = {}
-    ran: set[str] = set()
-    warned: list[Diagnostic] = []
-    problems: list[Diagnostic] = []
-    logs: list[str] = []
-    for event in execute(prepared.plan, prepared.resolved, prepared.store, prepared.asked.settings):
-        on_event(event)
-        match event:
-            case Warned(warning):
-                warned.append(warning)
-            case Cached(action, record):
-                records[action.id] = record
-            case Finished(action, record):
-                records[action.id] = record
-                ran.add(action.id)
-            case Failed(action, found, log):
-                problems += [p.at(message=f"{action.label}: {p.message}") for p in found]
-                logs += [f"log of {action.label}: {log}"] if log else []
-    if problems:
-        raise ModelspecError((*problems, *warned), tuple(logs))
-    return records, frozenset(ran), tuple(warned)
-
-
 def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str]) -> Outcome:
     """Judge and publish. Raises BlobLostError."""
-    warnings = prepared.resolved.loaded.warnings + tuple(
-        placed(warning, prepared.plan.actions[id_], prepared.resolved)
-        for id_, record in records.items()
-        for warning in record.diagnostics()
-    )
+    warnings = prepared.resolved.loaded.warnings + warnings_of(prepared.plan, prepared.resolved, records)
     if not prepared.plan.complete:
         return Outcome(prepared, None, False, False, len(ran), len(records) - len(ran), (), {}, (), (), warnings)
     resolved, store, output = prepared.resolved, prepared.store, prepared.asked.output
@@ -217,7 +189,7 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     kept, dropped = _other_targets(prepared, folder) if folder else ((), ())
     plan = prepared.whole.only([label for label in prepared.whole.targets if label in {*prepared.plan.targets, *kept}])
     records = {**_records(prepared, plan), **records}
-    figures = {label: gates.figures(plan, target, records, store.read) for label, target in plan.targets.items()}
+    figures = figures_of(plan, records, store)
     results = tuple(gates.check(resolved.loaded.spec, figures))
     if prepared.asked.judged and (failed := [result for result in results if not result.passed]):
         # The warnings may say why.

@@ -103,9 +103,20 @@ class Plan:
         chosen = {label: self.targets[label] for label in targets}
         return replace(self, actions=self._closure(a for t in chosen.values() for a in t.chain), targets=chosen)
 
+    @property
+    def has_gated(self) -> bool:
+        """Whether some of it waits for the gates."""
+        return any(action.stage.gated for action in self.actions.values())
+
+    def before_gates(self) -> "Plan":
+        """The part of the plan that the gates judge: it runs first, and what they let through runs after."""
+        return replace(self, actions={id_: a for id_, a in self.actions.items() if not a.stage.gated})
+
     def until(self, stage: str) -> "Plan":
-        """The part of the plan up to a stage, that stage included."""
+        """The part of the plan up to a stage, that stage included; what the gates judge, where it waits for them."""
         ends = [action.id for action in self.actions.values() if action.stage.name == stage]
+        if any(self.actions[id_].stage.gated for id_ in ends):
+            ends += self.before_gates().actions
         if not ends:
             known = dict.fromkeys(action.stage.name for action in self.actions.values())
             raise fail("MS325", f"--until: this spec has no stage {stage!r}", help=meant(stage, known))

@@ -108,6 +108,8 @@ class Stage(Options):
     facts: ClassVar[tuple[str, ...]] = ()
     """Hardware facts that can change the result (see `toolchain.facts`), beyond those of its parts."""
     determinism: ClassVar[Determinism]
+    gated: ClassVar[bool] = False
+    """Whether it runs only after the gates of its targets have passed. What it gives is then of no concern to them."""
     exclusive: ClassVar[bool] = False
     """Whether nothing else may run on the machine meanwhile."""
     network: ClassVar[bool] = False
