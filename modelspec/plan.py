@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from modelspec import digest, registry, toolchain
+from modelspec import digest, registry, tokenizer, toolchain
 from modelspec.errors import fail
 from modelspec.framework import Framework
 from modelspec.options import Options
@@ -197,20 +197,23 @@ class _Planner:
             name: self.provided(slot, request, slots) if ":" in slot else slots[slot]
             for name, slot in stage.inputs(request).items()
         }
-        parts: dict[str, Options] = {kind: self._part(kind, request, dataset) for kind in stage.parts}
+        kinds = [kind for kind in stage.parts if kind != "tokenizer" or request.tokenizer]
+        parts: dict[str, Options] = {kind: self._part(kind, request, dataset) for kind in kinds}
         origins = {
             "framework": ("source",),
             "signature": ("signature",),
             "loader": ("data", dataset),
+            "tokenizer": ("processing", "tokenizer"),
             **origins,
         }
-        for kind, part in parts.items():
+        for kind, part in {"stage": stage, **parts}.items():
             for name in part.paths:
                 place = (*origins[kind], name)
+                taken = part.input_names.get(name, name)
                 if files := self.resolved.files.get(place):
-                    inputs[name] = Given(files)
+                    inputs[taken] = Given(files)
                 elif remote := self.resolved.remote.get(place):
-                    inputs[name] = self.fetched(remote, place, request)
+                    inputs[taken] = self.fetched(remote, place, request)
         uses_code = any(options.entrypoints() for options in (stage, *parts.values()))
         if uses_code:
             inputs["code"] = Given(self.resolved.code)
@@ -269,12 +272,16 @@ def _labelled(actions: Mapping[str, Action]) -> dict[str, Action]:
     }
 
 
+_EXTRAS = {"tokenizers": tokenizer.EXTRA}
+"""Of distributions that belong neither to a framework nor to all of them."""
+
+
 def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]:
     """The distributions that the plan's actions use, by the extra that brings them; `requires` for the user's own."""
     needed: dict[str, set[str]] = {}
     for name in {name for action in plan.actions.values() for name in action.packages}:
         own = (*source.packages, *source.optional)
-        extra = "requires" if name in source.requires else source.name if name in own else "onnx"
+        extra = "requires" if name in source.requires else source.name if name in own else _EXTRAS.get(name, "onnx")
         needed.setdefault(extra, set()).add(name)
     for action in plan.actions.values():
         if tools := action.stage.tools():

@@ -16,6 +16,9 @@ def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnosti
     path = next((place for place in places if positions.has(place)), places[0])
     if problem.path:
         parts = {"stage": action.stage, **action.parts}
+        if problem.path[0] == "tokenizer" and "tokenizer" in action.parts:
+            problem = problem.at(path=problem.path[1:])
+            parts = {"tokenizer": parts["tokenizer"]}
         owners = (kind for kind, part in parts.items() if problem.path[0] in type(part).model_fields)
         exact = (*action.origins[next(owners, "stage")], *problem.path)
         # Of a block that is not written at all, no line can be shown.

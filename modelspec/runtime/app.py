@@ -263,6 +263,7 @@ class App:
             self.artifact,
             max_elements=self.settings.max_elements,
             allow_nan=self.settings.allow_nan,
+            max_text=self.settings.max_text,
         )
         found = await self.infer(call.inputs)
         parts, head = protocol.answer(call, found, self.artifact)

@@ -42,7 +42,7 @@ class Metrics:
             "modelspec_model_failures", "Inputs that passed the checks and failed in the model.", registry=self.registry
         )
         self._predicted = Counter("modelspec_predicted", "Predicted classes.", ["class"], registry=self.registry)
-        self._output = _classes(artifact)
+        self._output, self._labels = _classes(artifact), artifact.labels
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""
@@ -75,7 +75,8 @@ class Metrics:
         found = outputs[self._output]
         kinds = found.argmax(axis=1) if found.ndim == _COLUMNS else found
         for kind, count in _Tally(kinds.tolist()).items():
-            self._predicted.labels(str(kind)).inc(count)
+            named = isinstance(kind, int) and 0 <= kind < len(self._labels)
+            self._predicted.labels(self._labels[kind] if named else str(kind)).inc(count)
 
     def text(self) -> bytes:
         """In the format of Prometheus."""
