@@ -10,7 +10,7 @@ from modelspec.framework import Framework
 from modelspec.options import Options
 from modelspec.remote import Remote
 from modelspec.resolve import Path_, Resolved, SourceFile
-from modelspec.stage import Determinism, Request, Stage
+from modelspec.stage import OPTIONAL_PARTS, Determinism, Request, Stage
 from modelspec.stages.fetch import Fetch
 from modelspec.words import meant
 
@@ -197,16 +197,17 @@ class _Planner:
             name: self.provided(slot, request, slots) if ":" in slot else slots[slot]
             for name, slot in stage.inputs(request).items()
         }
-        kinds = [kind for kind in stage.parts if kind != "tokenizer" or request.tokenizer]
+        kinds = [kind for kind in stage.parts if kind not in OPTIONAL_PARTS or getattr(request, kind)]
         parts: dict[str, Options] = {kind: self._part(kind, request, dataset) for kind in kinds}
         origins = {
             "framework": ("source",),
             "signature": ("signature",),
             "loader": ("data", dataset),
             "tokenizer": ("processing", "tokenizer"),
+            "classes": ("processing",),
             **origins,
         }
-        for kind, part in {"stage": stage, **parts}.items():
+        for kind, part in parts.items():
             for name in part.paths:
                 place = (*origins[kind], name)
                 taken = part.input_names.get(name, name)

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from modelspec.class_names import ClassNames
 from modelspec.errors import Diagnostic
 from modelspec.framework import Files, Framework
 from modelspec.loader import Loader
@@ -19,6 +20,9 @@ from modelspec.options import Options
 from modelspec.signature import Signature
 from modelspec.target import Session, Target
 from modelspec.tokenizer import Tokenizer, in_text
+
+OPTIONAL_PARTS: Mapping[str, type[Options]] = {"tokenizer": Tokenizer, "classes": ClassNames}
+"""Parts that not every spec has."""
 
 
 class Determinism(StrEnum):
@@ -56,6 +60,12 @@ class Request:
         return getattr(self.blocks.get("processing"), "tokenizer", None)
 
     @property
+    def classes(self) -> ClassNames | None:
+        """The names of the classes, where the spec has them."""
+        labels = getattr(self.blocks.get("processing"), "labels", None)
+        return None if labels is None else ClassNames(labels=labels)
+
+    @property
     def served(self) -> dict[str, str]:
         """What `Job.open_session` takes beside the artifact."""
         return {"runtime": "runtime"} if self.tokenizer else {}
@@ -82,6 +92,7 @@ class Job:
     loader: Loader | None = None
     target: Target | None = None
     tokenizer: Tokenizer | None = None
+    classes: ClassNames | None = None
     warnings: list[Diagnostic] = field(default_factory=list)
     resume: Path | None = None
     """For a stage that `resumes`: the file that outlives the run."""
@@ -107,6 +118,11 @@ class Job:
         if self.tokenizer is None:
             return session
         return in_text(session, self.input("runtime") / "runtime.json", self.files.path("tokenizer"))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; none where the spec has none. Raises MS526."""
+        return self.classes.read(self.files.path("labels")) if self.classes else ()
 
     @property
     def files(self) -> Files:
@@ -138,8 +154,8 @@ class Stage(Options):
     publishes: ClassVar[Mapping[str, str]] = {}
     """Slots whose files go into the target's folder under dist/, with the folder they go to ("" for the top)."""
     parts: ClassVar[tuple[str, ...]] = ()
-    """Which of `framework`, `signature`, `loader`, `target`, `tokenizer` the work depends on: keyed, and handed to the job.
-    A spec without a tokenizer leaves that one out."""
+    """Which of `framework`, `signature`, `loader`, `target` the work depends on: keyed, and handed to the job. And which of
+    `OPTIONAL_PARTS`, where the spec has them."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions can change the result, beyond those of its parts."""
     imports: ClassVar[tuple[str, ...]] = ()

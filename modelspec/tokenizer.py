@@ -79,6 +79,18 @@ def in_text(session: Session, runtime: Path, tokenizer: Path) -> Session:
         raise fail("MS524", f"{tokenizer.name} cannot be used as the tokenizer: {error}", help="build again") from error
 
 
+def as_published(session: Session, folder: Path) -> Session:
+    """The session of a published folder as it is served. Raises MS524 where its files do not belong together."""
+    from modelspec.runtime import processing
+
+    runtime = folder / "runtime.json"
+    try:
+        takes_text = "tokenizer" in json.loads(runtime.read_bytes()).get(processing.KEY, {})
+        return in_text(session, runtime, folder / processing.FILE) if takes_text else session
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise fail("MS524", f"the tokenizer of the folder cannot be used: {error}", help="build again") from error
+
+
 class _TextSession:
     def __init__(self, session: Session, texts: "TextInput") -> None:
         self._session, self._texts = session, texts

@@ -229,7 +229,7 @@ class App:
         return Answer.json(protocol.health(self.artifact, ready=ready), _OK if ready else 503)
 
     async def _server(self, _: Request) -> Answer:
-        return Answer.json(protocol.server_metadata())
+        return Answer.json(protocol.server_metadata(self.artifact))
 
     async def _model(self, _: Request) -> Answer:
         return Answer.json(protocol.model_metadata(self.artifact))

@@ -77,8 +77,6 @@ class Artifact:
     """Files that are compressed."""
     tokenizer: dict[str, Any] = field(default_factory=dict)
     """What runtime.json says of it; nothing where the model takes no text."""
-    labels: tuple[str, ...] = ()
-    """Names of the classes."""
 
     @property
     def own_inputs(self) -> set[str]:
@@ -111,8 +109,7 @@ def read(folder: Path, name: str = "", version: str = "") -> Artifact:
         stages = said.get("stages", {})
         parity = stages.get("convert", {}).get("parity", {})
         place = folder.resolve()
-        processing = runtime.get("processing", {})
-        tokenizer = dict(processing.get("tokenizer", {}))
+        tokenizer = dict(runtime.get("processing", {}).get("tokenizer", {}))
         found = Artifact(
             model=folder / file,
             packed=packed,
@@ -127,7 +124,6 @@ def read(folder: Path, name: str = "", version: str = "") -> Artifact:
             rtol=float(parity.get("rtol", Artifact.rtol)),
             atol=float(parity.get("atol", Artifact.atol)),
             tokenizer=tokenizer,
-            labels=tuple(map(str, processing.get("labels", ()))),
             task=str(stages.get("evaluate", {}).get("task", "")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile) as error:

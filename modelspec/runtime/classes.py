@@ -11,10 +11,17 @@ from modelspec.runtime.errors import RequestError
 DATATYPE = "BYTES"
 
 
+def is_offered(tensor: Tensor) -> bool:
+    """Whether an output has a score for each of the classes that are named."""
+    return bool(tensor.labels) and tensor.numpy.kind == "f" and tensor.shape[-1:] == (len(tensor.labels),)
+
+
 def asked(tensor: Tensor, count: Any) -> int:
     """How many classes of an output are wanted. Raises RequestError where it has none, or the number is none."""
     if not tensor.labels:
         raise RequestError(400, f"output {tensor.name!r} has no class names; ask for the output itself")
+    if not is_offered(tensor):
+        raise RequestError(400, f"output {tensor.name!r} has no score for each class; ask for the output itself")
     if type(count) is not int or count < 1:
         raise RequestError(400, "classification must be a whole number from 1: how many classes are wanted")
     return min(count, len(tensor.labels))

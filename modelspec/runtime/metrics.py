@@ -42,7 +42,8 @@ class Metrics:
             "modelspec_model_failures", "Inputs that passed the checks and failed in the model.", registry=self.registry
         )
         self._predicted = Counter("modelspec_predicted", "Predicted classes.", ["class"], registry=self.registry)
-        self._output, self._labels = _classes(artifact), artifact.labels
+        self._output = _classes(artifact)
+        self._labels = artifact.outputs[self._output].labels if self._output else ()
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""

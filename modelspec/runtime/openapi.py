@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from modelspec.runtime import tensors
+from modelspec.runtime import classes, tensors
 from modelspec.runtime.artifact import Arrays, Artifact, Tensor
 
 _JSON_TYPE = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "O": "string"}
@@ -157,7 +157,7 @@ def _schemas(artifact: Artifact) -> Schema:
 
 def _named(outputs: list[Tensor]) -> list[Tensor]:
     """The outputs as they come with the parameter `classification`: texts of score, index and name."""
-    return [Tensor(t.name, "string", (*t.shape[:-1], "classes")) for t in outputs if t.labels]
+    return [Tensor(t.name, "string", (*t.shape[:-1], "classes")) for t in outputs if classes.is_offered(t)]
 
 
 def _tensor(tensor: Tensor, *, sent: bool) -> Schema:

@@ -192,9 +192,10 @@ def health(artifact: Artifact, *, ready: bool) -> bytes:
     return orjson.dumps({"name": artifact.name, "live": True, "ready": ready})
 
 
-def server_metadata() -> bytes:
+def server_metadata(artifact: Artifact) -> bytes:
     """Of GET /v2."""
-    return orjson.dumps({"name": "modelspec", "version": "2", "extensions": ["binary_tensor_data", "classification"]})
+    named = ["classification"] if any(map(classes.is_offered, artifact.outputs.values())) else []
+    return orjson.dumps({"name": "modelspec", "version": "2", "extensions": ["binary_tensor_data", *named]})
 
 
 def model_metadata(artifact: Artifact) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from modelspec.class_names import as_named
 from modelspec.errors import fail
 from modelspec.metric import DEFAULT_MAX_DROP, DEFAULT_METRIC, METRICS, Direction, Gate, Task, direction
 from modelspec.options import ENTRYPOINT, check_entrypoint, text
@@ -42,7 +43,7 @@ class Evaluate(Stage):
     after: ClassVar[tuple[str, ...]] = ("golden",)
     takes: ClassVar[tuple[str, ...]] = ("artifact", "signature")
     gives: ClassVar[tuple[str, ...]] = ("metrics",)
-    parts: ClassVar[tuple[str, ...]] = ("target", "tokenizer")
+    parts: ClassVar[tuple[str, ...]] = ("target", "tokenizer", "classes")
     packages: ClassVar[tuple[str, ...]] = ("numpy", "scikit-learn")
     imports: ClassVar[tuple[str, ...]] = ("numpy", "sklearn.metrics")
     facts: ClassVar[tuple[str, ...]] = ("arch", "isa")
@@ -120,6 +121,8 @@ class Evaluate(Stage):
         size = batch_size(signature, BATCH)
         found = answered(job.open_session().run, inputs, size)
         self._require_rows(found, signature)
+        if job.classes and labels is not None and any(array.dtype.kind in "OU" for array in found.values()):
+            labels = as_named(labels, job.class_names)
         source = npz.read(job.input("reference") / "outputs.npz")
         task = self.told_task()
         assert task is not None, "the rules of the spec refuse an evaluation without a task"

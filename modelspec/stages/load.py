@@ -3,6 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from modelspec.class_names import as_numbers
 from modelspec.errors import fail
 from modelspec.stage import Determinism, Job, Request, Stage
 
@@ -18,7 +19,7 @@ class Load(Stage):
     revision: ClassVar[int] = 1
     gives: ClassVar[tuple[str, ...]] = ("data",)
     provides: ClassVar[str] = "data"
-    parts: ClassVar[tuple[str, ...]] = ("loader", "tokenizer")
+    parts: ClassVar[tuple[str, ...]] = ("loader", "tokenizer", "classes")
     packages: ClassVar[tuple[str, ...]] = ("numpy",)
     imports: ClassVar[tuple[str, ...]] = ("numpy",)
     determinism: ClassVar[Determinism] = Determinism.EXACT
@@ -54,6 +55,8 @@ class Load(Stage):
         said: dict[str, Any] = {"labels": loader.labels, "rows": count}
         if job.tokenizer:
             arrays, said["text"] = with_tokens(job, arrays, loader.labels)
+        if job.classes and loader.labels is not None:
+            arrays[loader.labels] = as_numbers(arrays[loader.labels], job.class_names)
         folder = job.output("data")
         npz.write(folder / "data.npz", arrays)
         (folder / "data.json").write_text(json.dumps(said) + "\n")

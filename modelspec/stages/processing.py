@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from modelspec.class_names import named_outputs
 from modelspec.errors import fail
+from modelspec.options import refuse
+from modelspec.remote import ProjectFile
 from modelspec.signature import Signature, TensorSpec
 from modelspec.stage import Determinism, Job, Request, Stage
 from modelspec.tokenizer import Tokenizer
@@ -27,6 +30,9 @@ TEXTS = (
 """What is asked where no data set holds texts."""
 
 
+LABELS = "labels.txt"
+
+
 class Processing(Stage):
     """signature + runtime + samples -> the same as they are seen from outside."""
 
@@ -37,19 +43,34 @@ class Processing(Stage):
     takes: ClassVar[tuple[str, ...]] = ("signature", "runtime", "samples")
     gives: ClassVar[tuple[str, ...]] = ("signature", "runtime", "samples", "processing", "metrics")
     publishes: ClassVar[Mapping[str, str]] = {"signature": "", "runtime": "", "processing": ""}
-    parts: ClassVar[tuple[str, ...]] = ("target", "tokenizer")
+    parts: ClassVar[tuple[str, ...]] = ("target", "tokenizer", "classes")
     packages: ClassVar[tuple[str, ...]] = ("numpy",)
     facts: ClassVar[tuple[str, ...]] = ("arch", "isa")
     determinism: ClassVar[Determinism] = Determinism.NUMERIC
 
+    paths: ClassVar[tuple[str, ...]] = ("labels",)
+
+    labels: ProjectFile | None = Field(
+        None,
+        description="Names of the classes, one a line, in the order of the model's scores. Labels in data may be written so.",
+        examples=["labels.txt"],
+    )
     tokenizer: Tokenizer | None = Field(
         None,
         description="Makes what the model takes of texts; the build measures and the server answers in text.",
         examples=[{"path": "tokenizer.json", "max_length": 128}],
     )
 
+    @model_validator(mode="after")
+    def _has_effect(self) -> Self:
+        if self.labels is None and self.tokenizer is None:
+            raise refuse(
+                "MS319", "'processing' has no effect: it holds nothing", "write labels or tokenizer, or remove it"
+            )
+        return self
+
     def keyed(self) -> dict[str, Any]:
-        """Nothing: the tokenizer is a part, and is keyed there."""
+        """Nothing: tokenizer and labels are parts, and are keyed there."""
         return {}
 
     def inputs(self, request: Request) -> dict[str, str]:
@@ -60,21 +81,32 @@ class Processing(Stage):
         return {**found, "artifact": "artifact", **({} if sample is None else {"sample": f"sample:{sample}"})}
 
     def run(self, job: Job) -> None:
-        """Write all of it. Raises MS524 and MS525 where tokenizer and model do not go together."""
+        """Write all of it. Raises MS524 and MS525 where tokenizer and model do not go together, MS526 where class names do not."""
         import shutil
 
+        from modelspec.formats import npz
         from modelspec.runtime import processing
 
         signature = json.loads((job.input("signature") / "signature.json").read_text())
         runtime = json.loads((job.input("runtime") / "runtime.json").read_text())
-        said: dict[str, Any] = {}
+        told: dict[str, Any] = {"metrics": {}}
+        files, samples = job.output("processing"), job.output("samples")
         if job.tokenizer:
-            signature, said["tokenizer"] = _served(job, signature)
-            shutil.copyfile(job.files.path("tokenizer"), job.output("processing") / processing.FILE)
-        runtime[processing.KEY] = said
+            signature, said = _served(job, signature)
+            shutil.copyfile(job.files.path("tokenizer"), files / processing.FILE)
+            runtime[processing.KEY] = {"tokenizer": said}
+            told["tokenizer"] = job.tokenizer.published()
+        else:
+            shutil.copytree(job.input("samples"), samples, dirs_exist_ok=True)
+        if job.classes:
+            told["classes"] = names = job.class_names
+            named = named_outputs(npz.read(samples / "outputs.npz"), names)
+            outputs = [{**each, "labels": names} if each["name"] in named else each for each in signature["outputs"]]
+            signature = {**signature, "outputs": outputs}
+            (files / LABELS).write_text("".join(f"{name}\n" for name in names))
         (job.output("signature") / "signature.json").write_text(json.dumps(signature, indent=2) + "\n")
         (job.output("runtime") / "runtime.json").write_text(json.dumps(runtime, indent=2, sort_keys=True) + "\n")
-        (job.output("metrics") / "processing.json").write_text(json.dumps({"metrics": {}, **_told(said)}) + "\n")
+        (job.output("metrics") / "processing.json").write_text(json.dumps(told) + "\n")
 
 
 def _served(job: Job, own: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
