@@ -123,6 +123,9 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS521": (Exit.STAGE, "the benchmark failed"),
     "MS522": (Exit.STAGE, "convolutions need calibration data"),
     "MS523": (Exit.GATE, "no build that was tried passes the gates"),
+    "MS524": (Exit.STAGE, "the tokenizer cannot be used"),
+    "MS525": (Exit.STAGE, "the tokenizer and the model disagree"),
+    "MS526": (Exit.STAGE, "the class names and the model disagree"),
     "MS530": (Exit.STAGE, "nothing was pruned"),
     "MS531": (Exit.STAGE, "no such layer in the model"),
     "MS532": (Exit.STAGE, "layers are to lose different shares"),
@@ -137,6 +140,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS556": (Exit.OK, "weights that stay in float"),
     "MS557": (Exit.OK, "compression saves nothing"),
     "MS558": (Exit.OK, "zeros that nothing compresses"),
+    "MS559": (Exit.OK, "texts that are cut"),
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),
     "MS452": (Exit.OK, "model.lock cannot be written"),

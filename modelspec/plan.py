@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from modelspec import digest, registry, toolchain
+from modelspec import digest, registry, tokenizer, toolchain
 from modelspec.errors import fail
 from modelspec.framework import Framework
 from modelspec.options import Options
 from modelspec.remote import Remote
 from modelspec.resolve import Path_, Resolved, SourceFile
-from modelspec.stage import Determinism, Request, Stage
+from modelspec.stage import OPTIONAL_PARTS, Determinism, Request, Stage
 from modelspec.stages.fetch import Fetch
 from modelspec.words import meant
 
@@ -208,20 +208,24 @@ class _Planner:
             name: self.provided(slot, request, slots) if ":" in slot else slots[slot]
             for name, slot in stage.inputs(request).items()
         }
-        parts: dict[str, Options] = {kind: self._part(kind, request, dataset) for kind in stage.parts}
+        kinds = [kind for kind in stage.parts if kind not in OPTIONAL_PARTS or getattr(request, kind)]
+        parts: dict[str, Options] = {kind: self._part(kind, request, dataset) for kind in kinds}
         origins = {
             "framework": ("source",),
             "signature": ("signature",),
             "loader": ("data", dataset),
+            "tokenizer": ("processing", "tokenizer"),
+            "classes": ("processing",),
             **origins,
         }
         for kind, part in parts.items():
             for name in part.paths:
                 place = (*origins[kind], name)
+                taken = part.input_names.get(name, name)
                 if files := self.resolved.files.get(place):
-                    inputs[name] = Given(files)
+                    inputs[taken] = Given(files)
                 elif remote := self.resolved.remote.get(place):
-                    inputs[name] = self.fetched(remote, place, request)
+                    inputs[taken] = self.fetched(remote, place, request)
         uses_code = any(options.entrypoints() for options in (stage, *parts.values()))
         if uses_code:
             inputs["code"] = Given(self.resolved.code)
@@ -280,12 +284,16 @@ def _labelled(actions: Mapping[str, Action]) -> dict[str, Action]:
     }
 
 
+_EXTRAS = {"tokenizers": tokenizer.EXTRA}
+"""Of distributions that belong neither to a framework nor to all of them."""
+
+
 def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]:
     """The distributions that the plan's actions use, by the extra that brings them; `requires` for the user's own."""
     needed: dict[str, set[str]] = {}
     for name in {name for action in plan.actions.values() for name in action.packages}:
         own = (*source.packages, *source.optional)
-        extra = "requires" if name in source.requires else source.name if name in own else "onnx"
+        extra = "requires" if name in source.requires else source.name if name in own else _EXTRAS.get(name, "onnx")
         needed.setdefault(extra, set()).add(name)
     for action in plan.actions.values():
         if tools := action.stage.tools():

@@ -13,7 +13,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 COMMON = ("metrics.json", "model.onnx", "runtime.json", "signature.json", "golden/inputs.npz", "golden/outputs.npz")
-LARGEST = 300_000
+LARGEST = 500_000
 
 TARGETS = {
     "breast-cancer": ("cpu-fp32",),
