@@ -187,7 +187,7 @@ class Client(asyncio.Protocol):
         head, found, body = self.got.partition(b"\r\n\r\n")
         if not found:
             return
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        length = int(head.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
         if len(body) < length:
             return
         assert head.startswith(b"HTTP/1.1 200"), self.got
