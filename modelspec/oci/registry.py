@@ -77,6 +77,18 @@ class Registry:
             path.unlink(missing_ok=True)
             raise _other(f"a blob of {self.host}/{repository}", running.sha256, descriptor.digest)
 
+    def read_blob(self, repository: str, descriptor: Descriptor) -> bytes:
+        """A small blob, such as the config of an image. Raises MS413, MS653 and MS661."""
+        if descriptor.size > document.LARGEST:
+            raise fail(
+                "MS661", f"a config of {self.host}/{repository} has {descriptor.size} bytes", help="push it again"
+            )
+        what = f"blob {descriptor.digest[7:19]}"
+        data = self.transport.persist(what, lambda: b"".join(self._blob(repository, descriptor, 0)))
+        if f"sha256:{digest.of_bytes(data)}" != descriptor.digest:
+            raise _other(f"a blob of {self.host}/{repository}", digest.of_bytes(data), descriptor.digest)
+        return data
+
     def ask(self, method: str, path: str, scope: str, *, headers: dict[str, str] | None = None, body: bytes | Part | None = None) -> Response:  # fmt: skip
         """One request below /v2/ (or to an address that the registry gave), again while its faults pass."""
         return self.transport.persist(
