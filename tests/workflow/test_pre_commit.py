@@ -55,7 +55,7 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with two projects, one of them built."""
     folder = tmp_path_factory.mktemp("user")
     shutil.copytree(EXAMPLE, folder / "models" / "cancer", ignore=shutil.ignore_patterns("dist", "*.lock"))
-    build = [sys.executable, "-m", "modelspec", "build", "--progress", "none", "-o", folder / ".out"]
+    build: list[str | Path] = [sys.executable, "-m", "modelspec", "build", "--progress", "none", "-o", folder / ".out"]
     done = run(build, folder / "models" / "cancer", PYTHONPATH=str(ROOT), MODELSPEC_CACHE_DIR=str(folder / ".cache"))
     assert done.returncode == 0, done.stderr
     for name in (".out", ".cache"):
@@ -94,7 +94,7 @@ def test_the_manifest_is_one() -> None:
 @pytest.mark.slow
 def test_good_files_pass_from_a_repository_to_try(user: Path, hooks: Path, tmp_path: Path) -> None:
     commit(user)
-    command = [sys.executable, "-m", "pre_commit", "try-repo", hooks, "--all-files", "--color=never"]
+    command: list[str | Path] = [sys.executable, "-m", "pre_commit", "try-repo", hooks, "--all-files", "--color=never"]
     done = run(command, user, PRE_COMMIT_HOME=str(tmp_path / "home"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("Passed") == 2
