@@ -241,6 +241,11 @@ def fail(
     return ModelspecError((Diagnostic(code, message, help=help, why=why, path=path),))
 
 
+def badness(status: Exit) -> int:
+    """A number that is higher for the worse of two exit statuses."""
+    return len(_WORST_FIRST) - _WORST_FIRST.index(status) if status in _WORST_FIRST else 0
+
+
 def worst(exits: Iterable[Exit]) -> Exit:
     """Where several exit statuses apply, the one to use."""
     found = set(exits)

@@ -129,13 +129,18 @@ def instruction_set() -> str:
 
 def require_unmoved(resolved: Resolved, plan: Plan) -> None:
     """Raise MS631 for each input, tool and option that is not what the lock says, MS633 where there is no lock."""
-    spec = resolved.loaded.file
+    if changed := changed_inputs(require(resolved.loaded.file), now(resolved, plan)):
+        raise ModelspecError(tuple(changed))
+
+
+def require(spec: Path) -> Locked:
+    """The lock beside a spec. Raises MS633 where there is none, and what `read` raises."""
     locked = read(spec)
     if locked is None:
-        name = path_of(spec).name
-        raise fail("MS633", f"there is no {name} beside {spec.name}", help="modelspec build writes it; check it in")
-    if changed := changed_inputs(locked, now(resolved, plan)):
-        raise ModelspecError(tuple(changed))
+        message = f"there is no {path_of(spec).name} beside {spec.name}"
+        problem = Diagnostic("MS633", message, help="modelspec build writes it; check it in", file=str(spec))
+        raise ModelspecError((problem,))
+    return locked
 
 
 def changed_inputs(locked: Locked, current: Lock) -> list[Diagnostic]:
