@@ -17,11 +17,11 @@ def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnosti
     path = next((place for place in places if positions.has(place)), places[0])
     if problem.path:
         parts = {"stage": action.stage, **action.parts}
-        if (part := problem.path[0]) in OPTIONAL_PARTS and part in action.parts:
-            # These name their part: a loader too has `path` and `labels`.
-            problem, parts = problem.at(path=problem.path[1:]), {str(part): parts[str(part)]}
         owners = (kind for kind, part in parts.items() if problem.path[0] in type(part).model_fields)
         exact = (*action.origins[next(owners, "stage")], *problem.path)
+        if (part := str(problem.path[0])) in OPTIONAL_PARTS and part in action.parts:
+            # These name their part: a loader too has `path` and `labels`.
+            exact = (*action.origins[part], *problem.path[1:])
         # Of a block that is not written at all, no line can be shown.
         path = exact if positions.has(exact[:1]) else path
     return problem.at(file=str(resolved.loaded.file), span=positions.value(path), path=path)

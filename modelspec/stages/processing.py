@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from modelspec.class_names import named_outputs
 from modelspec.errors import fail
@@ -49,6 +49,7 @@ class Processing(Stage):
     determinism: ClassVar[Determinism] = Determinism.NUMERIC
 
     paths: ClassVar[tuple[str, ...]] = ("labels",)
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     labels: ProjectFile | None = Field(
         None,
