@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from modelspec.runtime.artifact import Arrays, Tensor
 from modelspec.runtime.errors import RequestError
 
+_EXACT = 2**53
+
 
 class OutOfRangeError(RequestError):
     """An input has values outside the range of the signature."""
@@ -32,10 +34,18 @@ def names(found: Sequence[str], expected: Mapping[str, Tensor]) -> None:
         raise RequestError(400, f"input {missing[0].name!r} is missing; expected {wanted}")
 
 
+def whole(value: Any) -> Any:
+    """A number as an int, where it is one: to JSON 2.0 is the integer 2, up to where a float tells every one of them."""
+    exact = type(value) is float and value.is_integer() and abs(value) <= _EXACT
+    return int(value) if exact else value
+
+
 def shape(tensor: Tensor, datatype: object, sizes: object, limit: int) -> tuple[int, ...]:
     """The shape, when it and the element type are the tensor's and it is not too large."""
     if datatype != tensor.datatype:
         raise RequestError(400, f"input {tensor.name!r} has the datatype {str(datatype)[:20]!r}; expected {tensor}")
+    if isinstance(sizes, list) and float in map(type, sizes):
+        sizes = [whole(size) for size in sizes]
     if not isinstance(sizes, list) or any(type(size) is not int or size < 1 for size in sizes):
         raise RequestError(400, f"the shape of input {tensor.name!r} must be a list of whole numbers from 1; expected {tensor}")  # fmt: skip
     fits = len(sizes) == len(tensor.shape) and all(
