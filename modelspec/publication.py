@@ -10,7 +10,7 @@ from modelspec import digest, toolchain
 from modelspec.figures import FORMAT, Figures, as_file
 from modelspec.gates import GateResult, quantity
 from modelspec.lock import Published
-from modelspec.oci.describe import LayoutSaid, describe
+from modelspec.oci.contents import LayoutSaid, describe
 from modelspec.oci.layout import Layout
 from modelspec.plan import Plan
 from modelspec.resolve import Resolved

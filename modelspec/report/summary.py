@@ -10,7 +10,7 @@ from modelspec.build import Outcome, Prepared
 from modelspec.gates import GateResult
 from modelspec.match import Match, Reason, State
 from modelspec.options import bytes_shown
-from modelspec.report.images import images_lines
+from modelspec.report.layers import images_lines
 from modelspec.report.progress import actions_counted, reason_shown, relative
 from modelspec.report.style import Style
 

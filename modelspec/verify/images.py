@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 from modelspec import digest
 from modelspec.errors import Diagnostic, ModelspecError
 from modelspec.oci import document
-from modelspec.oci.describe import ImageSaid, describe
+from modelspec.oci.contents import ImageSaid, describe
 from modelspec.oci.descriptor import Descriptor
 from modelspec.oci.layout import BLOBS, INDEX, Layout, manifests
 from modelspec.verify.files import Files

@@ -26,6 +26,11 @@ ELSEWHERE = {
     "MS403": "tests/build/test_cache.py::test_a_full_disk_is_said_and_leaves_nothing",
     "MS404": "tests/errors/test_pages.py::test_another_system_is_refused",
     "MS407": "tests/errors/test_pages.py::test_another_build_that_never_ends_is_not_waited_for",
+    "MS411": "tests/oci/test_transfer.py::test_without_the_right_password_the_registry_is_named_and_no_secret",
+    "MS412": "tests/oci/test_transfer.py::test_what_cannot_be_had",
+    "MS413": "tests/oci/test_transfer.py::test_what_cannot_be_had",
+    "MS414": "tests/oci/test_credentials.py::test_a_helper_that_fails",
+    "MS417": "tests/oci/test_credentials.py::test_a_config_that_cannot_be_read",
     "MS451": "tests/build/test_cache.py::test_a_full_cache_is_done_without",
     "MS452": "tests/build/test_lock.py::test_a_folder_that_cannot_be_written_to_is_a_warning",
     "MS453": "tests/execute/test_isolation.py::test_a_kernel_that_keeps_the_network_is_said_once",
@@ -44,6 +49,10 @@ ELSEWHERE = {
     "MS604": "tests/build/test_verify.py::test_edited_gates_are_named_all_at_once",
     "MS605": "tests/build/test_verify.py::test_a_changed_weight_whose_digests_agree_shows_in_the_golden_outputs",
     "MS606": "tests/build/test_rebuild.py::test_another_spec_is_said_first_and_nothing_is_built",
+    "MS653": "tests/oci/test_registry.py::test_other_bytes_are_refused_and_not_kept",
+    "MS654": "tests/oci/test_transfer.py::test_a_version_with_another_digest_is_refused",
+    "MS655": "tests/oci/test_registry.py::test_what_is_no_manifest_is_refused",
+    "MS661": "tests/oci/test_registry.py::test_what_could_be_read_in_two_ways_is_refused",
     "MS607": "tests/build/test_rebuild.py::test_a_changed_weight_is_named_with_its_file",
 }
 """Codes that a page cannot show by files and a command; each is shown by a test."""
