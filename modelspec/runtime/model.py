@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from modelspec.runtime import processing
 from modelspec.runtime.artifact import Arrays, Artifact
 from modelspec.runtime.binding import Bound, Recorded
 from modelspec.runtime.errors import ENVIRONMENT, INTEGRITY, STAGE, USAGE, RequestError, ServeError
+from modelspec.runtime.processing import TextInput, TokenizerError
 from modelspec.runtime.unpack import opened
 
 _OPTIONS = {
@@ -39,13 +41,16 @@ class Model:
         except _kinds() as error:
             raise ServeError(f"ONNX Runtime refuses {artifact.model.name}: {_line(error)}", STAGE) from error
         here = {tensor.name for tensor in self._session.get_inputs()}, {t.name for t in self._session.get_outputs()}
-        if here != (set(artifact.inputs), set(artifact.outputs)):
+        if here != (artifact.own_inputs, set(artifact.outputs)):
             raise ServeError("the model and signature.json do not have the same inputs and outputs", INTEGRITY)
         self._outputs = list(artifact.outputs)
         self._bound = _bound(self._session, artifact)
+        self._texts = _text_input(artifact)
 
     def run(self, inputs: Arrays) -> Arrays:
         """All outputs. Raises RequestError when the model does not take inputs that its signature allows."""
+        if self._texts:
+            inputs = _tokens(self._texts, inputs)
         try:
             if self._bound is not None:
                 return self._bound.run(inputs)
@@ -71,6 +76,8 @@ class Model:
 
     def elements_within(self, seconds: float) -> int:
         """How many elements of input the model runs in that time, by its golden inputs; 0 when it takes longer."""
+        if self._texts:
+            return 0  # how long a text takes is not seen by the number of texts
         inputs, times = self.artifact.golden_inputs, []
         for _ in range(9):
             began = time.perf_counter()
@@ -113,6 +120,24 @@ def _bound(session: Any, artifact: Artifact) -> Bound | Recorded | None:
     if any(settings.get("enable_cuda_graph") == "1" for settings in artifact.provider_options):
         return Recorded(session, artifact.golden_inputs, artifact.golden_outputs)
     return Bound(session)
+
+
+def _text_input(artifact: Artifact) -> TextInput | None:
+    if not artifact.tokenizer:
+        return None
+    try:
+        return TextInput.of(artifact.tokenizer, processing.read(artifact.model.parent / processing.FILE))
+    except ImportError as error:
+        raise ServeError(f"the model takes text, which needs tokenizers: pip install tokenizers ({error})", ENVIRONMENT) from error  # fmt: skip
+    except (TokenizerError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ServeError(f"{processing.FILE} cannot be used: {error}", INTEGRITY) from error
+
+
+def _tokens(texts: TextInput, inputs: Arrays) -> Arrays:
+    try:
+        return texts(inputs)
+    except TokenizerError as error:
+        raise RequestError(400, f"input {texts.name!r}: {error}") from None
 
 
 def _twice(arrays: Arrays) -> Arrays:

@@ -22,7 +22,7 @@ class Benchmark(Stage):
     after: ClassVar[tuple[str, ...]] = ("evaluate",)
     takes: ClassVar[tuple[str, ...]] = ("artifact", "samples", "signature")
     gives: ClassVar[tuple[str, ...]] = ("metrics",)
-    parts: ClassVar[tuple[str, ...]] = ("target",)
+    parts: ClassVar[tuple[str, ...]] = ("target", "tokenizer")
     packages: ClassVar[tuple[str, ...]] = ("numpy",)
     facts: ClassVar[tuple[str, ...]] = ("arch", "isa", "cpu", "cores", "machine")
     determinism: ClassVar[Determinism] = Determinism.MEASURED
@@ -35,7 +35,7 @@ class Benchmark(Stage):
     seconds: float = Field(5.0, gt=0, le=300, description="Time after which no further call is made.", examples=[5.0])
 
     def inputs(self, request: Request) -> dict[str, str]:
-        return measured(super().inputs(request), request)
+        return measured({slot: slot for slot in self.takes} | request.served, request)
 
     def _require_effect(self, job: Job) -> None:
         from modelspec.feed import batch_size
@@ -67,6 +67,8 @@ class Benchmark(Stage):
             "target": target.model_dump(mode="json"),
             "artifact": str(job.measured),
             "samples": str(job.input("samples") / "inputs.npz"),
+            "runtime": str(job.input("runtime") / "runtime.json") if job.tokenizer else None,
+            "tokenizer": str(job.files.path("tokenizer")) if job.tokenizer else None,
             "signature": str(job.input("signature") / "signature.json"),
             **self.model_dump(mode="json"),
         }
