@@ -129,6 +129,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS556": (Exit.OK, "weights that stay in float"),
     "MS557": (Exit.OK, "compression saves nothing"),
     "MS558": (Exit.OK, "zeros that nothing compresses"),
+    "MS560": (Exit.OK, "weights of 8 bits beside float activations are slow"),
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),
     "MS452": (Exit.OK, "model.lock cannot be written"),

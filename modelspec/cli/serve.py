@@ -54,11 +54,10 @@ def command(folder: Path, target: str | None, **given: Any) -> None:
 
 
 def _place(folder: Path, target: str | None) -> Path:
+    from modelspec.report.doctor import COMMANDS
     from modelspec.resolve import missing_packages
 
-    if missing := missing_packages(
-        {"serve": ("httptools", "numpy", "onnxruntime", "orjson", "prometheus-client", "uvicorn")}
-    ):
+    if missing := missing_packages({"serve": COMMANDS["serve"]}):
         from modelspec.errors import ModelspecError
 
         raise ModelspecError(missing)
