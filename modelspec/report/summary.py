@@ -10,8 +10,10 @@ from modelspec.build import Outcome, Prepared
 from modelspec.gates import GateResult
 from modelspec.match import Match, Reason, State
 from modelspec.options import bytes_shown
+from modelspec.report.layers import images_lines
 from modelspec.report.progress import actions_counted, reason_shown, relative
 from modelspec.report.style import Style
+from modelspec.target import Target
 
 
 def build_text(outcome: Outcome, style: Style) -> str:
@@ -19,6 +21,8 @@ def build_text(outcome: Outcome, style: Style) -> str:
     lines: list[str] = []
     if outcome.gates:
         lines += ["gates", *(_gate_line(gate, style) for gate in outcome.gates)]
+    if outcome.folder is not None and not outcome.current:
+        lines += images_lines(outcome.folder, outcome.figures)
     counts = f"{outcome.ran} ran, {outcome.cached} cached"
     if outcome.folder is None:
         lines.append(f"done  {counts}; nothing is published with --until")
@@ -81,6 +85,23 @@ def plan_json(prepared: Prepared) -> str:
     """The same for machines, with keys and paths into the spec."""
     actions = [_match_json(prepared.matches[id_]) for id_ in prepared.plan.actions]
     return json.dumps({"formatVersion": 1, "actions": actions}, indent=2) + "\n"
+
+
+def plan_matrix(prepared: Prepared) -> str:
+    """A job for each target, on one line, for `fromJSON` in a workflow of GitHub Actions."""
+    targets = {target.label: target for target in prepared.resolved.loaded.spec.targets}
+    return json.dumps({"include": [_job(prepared, targets[label]) for label in prepared.plan.targets]}) + "\n"
+
+
+def _job(prepared: Prepared, target: Target) -> dict[str, Any]:
+    actions = prepared.plan.only([target.label]).actions
+    work = any(prepared.matches[id_].is_work for id_ in actions)
+    return {
+        "target": target.label,
+        "device": target.device_name,
+        "precision": target.chosen_precision,
+        "state": "work" if work else "cached",
+    }
 
 
 def _match_json(match: Match) -> dict[str, Any]:
@@ -149,6 +170,8 @@ def inspect_text(folder: Path, style: Style) -> str:
             lines += [f"  {'cpu':<16} {line}" for line in _needs(said.get("cpu"), style)]
             lines += [f"  {'compressed':<16} {line}" for line in _packed(said.get("package"))]
         lines += [f"  {side[:-1]:<16} {_tensor(t)}" for side, tensors in _signature(folder / label) for t in tensors]
+    if images := images_lines(folder, build["metrics"]):
+        lines += ["", *images]
     if build["gates"]:
         lines.append(f"\n{style.bold('gates')}")
         lines += [_gate_line(GateResult(**gate), style) for gate in build["gates"]]

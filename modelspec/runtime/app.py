@@ -237,7 +237,7 @@ class App:
         return Answer.json(protocol.health(self.artifact, ready=ready), _OK if ready else 503)
 
     async def _server(self, _: Request) -> Answer:
-        return Answer.json(protocol.server_metadata())
+        return Answer.json(protocol.server_metadata(self.artifact))
 
     async def _model(self, _: Request) -> Answer:
         return Answer.json(protocol.model_metadata(self.artifact))
@@ -271,6 +271,7 @@ class App:
             self.artifact,
             max_elements=self.settings.max_elements,
             allow_nan=self.settings.allow_nan,
+            max_text=self.settings.max_text,
         )
         found = await self.infer(call.inputs)
         parts, head = protocol.answer(call, found, self.artifact)

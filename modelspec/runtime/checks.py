@@ -53,13 +53,13 @@ def shape(tensor: Tensor, datatype: object, sizes: object, limit: int) -> tuple[
     )
     if not fits:
         raise RequestError(400, f"input {tensor.name!r} has the shape {str(sizes)[:100]}; expected {tensor}")
-    if math.prod(sizes) > limit:
+    if math.prod(sizes) * tensor.weight > limit:
         raise RequestError(413, f"the inputs have more than {limit} elements; send fewer at a time")
     return tuple(sizes)
 
 
-def values(inputs: Arrays, expected: Mapping[str, Tensor], *, allow_nan: bool) -> None:
-    """Equal sizes where axes have one name, finite numbers, values in range."""
+def values(inputs: Arrays, expected: Mapping[str, Tensor], *, allow_nan: bool, max_text: int) -> None:
+    """Equal sizes where axes have one name, finite numbers, values in range, texts that are not too long."""
     axes: dict[str, int] = {}
     for name, array in inputs.items():
         tensor = expected[name]
@@ -68,6 +68,8 @@ def values(inputs: Arrays, expected: Mapping[str, Tensor], *, allow_nan: bool) -
                 raise RequestError(400, f"the axis {axis!r} is {size} in input {name!r} and {axes[axis]} in another")
         if array.dtype.kind == "f" and not allow_nan and not np.isfinite(array).all():
             raise RequestError(400, f"input {name!r} holds NaN or infinity; expected finite numbers: {tensor}")
+        if array.dtype.kind == "O" and (longest := max(map(len, array.flat))) > max_text:
+            raise RequestError(413, f"a text in input {name!r} has {longest} characters, and at most {max_text} are taken")  # fmt: skip
         if tensor.range:
             _in_range(tensor, array, tensor.range)
 

@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from modelspec.runtime import checks, tensors
+from modelspec.runtime import checks, classes, tensors
 from modelspec.runtime.app import GONE, App, request_id
 from modelspec.runtime.artifact import Arrays, Artifact, Tensor
 from modelspec.runtime.errors import ENVIRONMENT, FullError, LateError, RequestError, ServeError
@@ -77,15 +77,18 @@ class Service:
         if len(request.id) > MAX_ID:
             raise RequestError(400, f"the id must have at most {MAX_ID} characters")
         inputs = read_inputs(request, self.artifact, settings.max_elements)
-        checks.values(inputs, self.artifact.inputs, allow_nan=settings.allow_nan)
+        checks.values(inputs, self.artifact.inputs, allow_nan=settings.allow_nan, max_text=settings.max_text)
         wanted = _wanted(request, self.artifact)
         found = await self.app.infer(inputs)
         answer = CLASSES["ModelInferResponse"](
             model_name=self.artifact.name, model_version=self.artifact.version, id=request.id
         )
-        for name in wanted:
-            answer.outputs.add(name=name, datatype=self.artifact.outputs[name].datatype, shape=found[name].shape)
-            answer.raw_output_contents.append(tensors.to_bytes(found[name]))
+        for name, count in wanted.items():
+            tensor, array = self.artifact.outputs[name], found[name]
+            if count:
+                array = classes.top(array, tensor.labels, count)
+            answer.outputs.add(name=name, datatype=classes.DATATYPE if count else tensor.datatype, shape=array.shape)
+            answer.raw_output_contents.append(tensors.to_bytes(array))
         return answer
 
     def _this(self, name: str, version: str) -> None:
@@ -128,15 +131,21 @@ def _contents(tensor: Tensor, contents: Any) -> list[Any]:
         raise RequestError(400, f"input {tensor.name!r} is not UTF-8 text") from None
 
 
-def _wanted(request: Any, artifact: Artifact) -> list[str]:
+def _wanted(request: Any, artifact: Artifact) -> dict[str, int]:
+    """The outputs asked for, with how many of their classes by name (0: the output itself)."""
     names = [entry.name for entry in request.outputs]
     if unknown := [name for name in names if name not in artifact.outputs]:
         raise RequestError(400, f"the model has no output {unknown[0][:100]!r}; it has {', '.join(artifact.outputs)}")
     if len(set(names)) != len(names):
         raise RequestError(400, "an output is asked for twice")
-    if any("classification" in entry.parameters for entry in request.outputs):
-        raise RequestError(400, "the classification extension is not offered; ask for the output itself")
-    return names or list(artifact.outputs)
+    if not names:
+        return dict.fromkeys(artifact.outputs, 0)
+    return {
+        entry.name: classes.asked(artifact.outputs[entry.name], entry.parameters["classification"].int64_param)
+        if "classification" in entry.parameters
+        else 0
+        for entry in request.outputs
+    }
 
 
 class _Call:

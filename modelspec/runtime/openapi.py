@@ -8,7 +8,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from modelspec.runtime import tensors
+from modelspec.runtime import classes, tensors
 from modelspec.runtime.artifact import Arrays, Artifact, Tensor
 from modelspec.runtime.protocol import MAX_ID, MAX_PARAMETERS
 
@@ -152,9 +152,14 @@ def _schemas(artifact: Artifact) -> Schema:
         }, {"inputs"}),
         "response": _object({
             "model_name": {"const": artifact.name}, "model_version": {"const": artifact.version}, "id": {"type": "string"},
-            "outputs": _array({"oneOf": [_tensor(tensor, sent=False) for tensor in outputs]}),
+            "outputs": _array({"oneOf": [_tensor(tensor, sent=False) for tensor in (*outputs, *_named(outputs))]}),
         }, {"model_name", "outputs"}),
     }  # fmt: skip
+
+
+def _named(outputs: list[Tensor]) -> list[Tensor]:
+    """The outputs as they come with the parameter `classification`: texts of score, index and name."""
+    return [Tensor(t.name, "string", (*t.shape[:-1], "classes")) for t in outputs if classes.is_offered(t)]
 
 
 def _tensor(tensor: Tensor, *, sent: bool) -> Schema:

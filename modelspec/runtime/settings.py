@@ -33,6 +33,7 @@ class Settings:
     max_body: int = _option(8 << 20, "Bytes of one request.", 1)
     max_headers: int = _option(32 << 10, "Bytes of the headers of one request.", 256)
     max_elements: int = _option(4 << 20, "Elements of all tensors of one request.", 1)
+    max_text: int = _option(64 << 10, "Characters of one text.", 1)
     max_connections: int = _option(1024, "Connections at one time; further ones are closed.", 1)
     max_requests: int = _option(256, "Requests at one time, those being received included.", 1)
     queue: int = _option(128, "Requests that may wait for the model; further ones get 503.", 0)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from modelspec.errors import fail
 from modelspec.options import Duration, Options, Size, refuse
 from modelspec.secret import FileReference, Reference
-from modelspec.stage import Determinism, Job, Stage
+from modelspec.stage import Determinism, Job, Request, Stage
 
 _LEAST_BODY = 1000
 
@@ -113,6 +113,12 @@ class Serve(Stage):
         description="Whether idle threads spin: faster alone on a machine, slower beside others.",
         examples=[True],
     )
+
+    @classmethod
+    def configure(cls, request: Request) -> Self | None:
+        """Asked for by its block, or by an image."""
+        block = request.blocks.get(cls.name)
+        return cls() if block is None and "containerize" in request.blocks else block
 
     @model_validator(mode="after")
     def _takes_something(self) -> Self:

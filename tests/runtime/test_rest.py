@@ -114,7 +114,7 @@ def test_wrong_outputs(shared: Running) -> None:
         (None, "'outputs' must be a list"),
         ([{"name": "y"}, {"name": "y"}], "'outputs' has 2 tensors"),
         ([{"name": "y", "parameters": {"binary_data": 1}}], "must be true or false"),
-        ([{"name": "y", "parameters": {"classification": 2}}], "not offered"),
+        ([{"name": "y", "parameters": {"classification": 2}}], "has no class names"),
     ):
         status, found, _ = shared.ask("POST", INFER, request([[1, 2, 3]]) | {"outputs": outputs})
         assert (status, said in found["error"]) == (400, True), found
