@@ -150,6 +150,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS556": (Exit.OK, "weights that stay in float"),
     "MS557": (Exit.OK, "compression saves nothing"),
     "MS558": (Exit.OK, "zeros that nothing compresses"),
+    "MS560": (Exit.OK, "weights of 8 bits beside float activations are slow"),
     "MS559": (Exit.OK, "texts that are cut"),
     "MS562": (Exit.OK, "an image for another machine than the model was verified on"),
     # warnings of the environment
