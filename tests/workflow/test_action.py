@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.runner import ROOT, Ran, Runner, run_action
+from tests.workflow.runner import ROOT, Ran, Runner, load, run_action
 
 EXAMPLE = ROOT / "examples" / "breast-cancer"
+ACTION = ".github/actions/build/action.yml"
 BUILD = {"version": "installed", "python": "", "file": "models/cancer/model.yaml"}
 
 
@@ -23,13 +24,23 @@ def runner(tmp_path: Path) -> Runner:
 
 
 def action(runner: Runner, **inputs: str) -> Ran:
-    return run_action("action.yml", runner, **{**BUILD, **inputs})
+    return run_action(ACTION, runner, **{**BUILD, **inputs})
 
 
 def change(runner: Runner, old: str, new: str) -> None:
     spec = runner.workspace / "models/cancer/model.yaml"
     assert old in spec.read_text()
     spec.write_text(spec.read_text().replace(old, new))
+
+
+def test_the_action_of_the_marketplace_hands_everything_on() -> None:
+    outer, inner = load("action.yml"), load(ACTION)
+    (step,) = outer["runs"]["steps"]
+    assert outer["inputs"] == inner["inputs"]
+    assert step["with"] == {name: f"${{{{ inputs.{name} }}}}" for name in inner["inputs"]}
+    assert {name: value["value"] for name, value in outer["outputs"].items()} == {
+        name: f"${{{{ steps.build.outputs.{name} }}}}" for name in inner["outputs"]
+    }
 
 
 @pytest.mark.slow
@@ -53,7 +64,7 @@ def test_a_build_and_the_next(runner: Runner) -> None:
     assert first.used.keys() == {"Restore results", "Save results"}
 
     used = {"restore": {"cache-matched-key": saved["key"]}}
-    second = run_action("action.yml", runner, used, **BUILD, target="cpu-fp32")
+    second = run_action(ACTION, runner, used, **BUILD, target="cpu-fp32")
     outputs = second.context["outputs"]
     assert (outputs["changed"], outputs["misses"]) == ("false", "0")
     assert "Save results" not in second.used
@@ -137,7 +148,7 @@ def test_a_fork_never_saves(runner: Runner, event: str, head: str, cache: str, s
     (runner.temp / "modelspec-cache/v1/ac").mkdir(parents=True)
     change(runner, "apiVersion: modelspec/v1", "apiVersion: modelspec/v0")
     done = action(runner, cache=cache, fail_on="never")
-    assert done.output("inputs", "saves") == saves
+    assert done.output("given", "saves") == saves
     assert ("Save results" in done.used) == (saves == "true")
     assert ("Restore results" in done.used) == (cache != "off")
 
