@@ -155,13 +155,14 @@ class Runner:
         return read_file(files["GITHUB_OUTPUT"])
 
 
-def run_action(name: str, runner: Runner, used: Mapping[str, Mapping[str, str]] | None = None, **given: str) -> Ran:
-    """Run a composite action with inputs; `fail_on` is `fail-on`. Its outputs are in the context."""
+def run_action(
+    name: str, runner: Runner, given: Mapping[str, str], used: Mapping[str, Mapping[str, str]] | None = None
+) -> Ran:
+    """Run a composite action with the inputs that are given. Its outputs are in the context."""
     action = load(name)
     inputs = {key: value.get("default", "") for key, value in action["inputs"].items()}
-    written = {key.replace("_", "-"): value for key, value in given.items()}
-    assert not set(written) - set(inputs)
-    done = runner.steps(action["runs"]["steps"], {"inputs": {**inputs, **written}}, (ROOT / name).parent, used)
+    assert not set(given) - set(inputs)
+    done = runner.steps(action["runs"]["steps"], {"inputs": {**inputs, **given}}, (ROOT / name).parent, used)
     done.context["outputs"] = {
         key: filled(value["value"], done.context) for key, value in action.get("outputs", {}).items()
     }

@@ -24,7 +24,7 @@ def runner(tmp_path: Path) -> Runner:
 
 
 def action(runner: Runner, **inputs: str) -> Ran:
-    return run_action(ACTION, runner, **{**BUILD, **inputs})
+    return run_action(ACTION, runner, {**BUILD, **{name.replace("_", "-"): value for name, value in inputs.items()}})
 
 
 def change(runner: Runner, old: str, new: str) -> None:
@@ -64,7 +64,7 @@ def test_a_build_and_the_next(runner: Runner) -> None:
     assert first.used.keys() == {"Restore results", "Save results"}
 
     used = {"restore": {"cache-matched-key": saved["key"]}}
-    second = run_action(ACTION, runner, used, **BUILD, target="cpu-fp32")
+    second = run_action(ACTION, runner, {**BUILD, "target": "cpu-fp32"}, used)
     outputs = second.context["outputs"]
     assert (outputs["changed"], outputs["misses"]) == ("false", "0")
     assert "Save results" not in second.used
@@ -171,14 +171,14 @@ def test_what_is_installed(runner: Runner, version: str, extras: str, tmp_path: 
 def test_plan_gives_a_job_for_each_target(runner: Runner) -> None:
     shutil.copytree(ROOT / "examples/digits", runner.workspace / "digits", ignore=shutil.ignore_patterns("dist"))
     given = {"version": "installed", "python": "", "file": "digits/model.yaml", "runners": '{"cpu": "big"}'}
-    done = run_action(".github/actions/plan/action.yml", runner, **given)
+    done = run_action(".github/actions/plan/action.yml", runner, given)
     assert done.status == 0, done.log
     jobs = json.loads(done.context["outputs"]["matrix"])["include"]
     assert {(job["target"], job["device"], job["precision"], job["state"], job["runner"]) for job in jobs} == {
         ("cpu-int8", "cpu", "int8", "work", "big"), ("cpu-fp32", "cpu", "fp32", "work", "big"),
     }  # fmt: skip
     (runner.workspace / "digits/model.yaml").write_text("name: X\n")
-    failed = run_action(".github/actions/plan/action.yml", runner, **given)
+    failed = run_action(".github/actions/plan/action.yml", runner, given)
     assert failed.status == 2
     assert "::error file=digits/model.yaml,line=1" in failed.log
     assert json.loads(Path(failed.context["outputs"]["sarif"]).read_bytes())["runs"][0]["results"]

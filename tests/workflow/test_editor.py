@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def editor(folder: Path) -> Iterator[Client]:
-    command = ["node", modules() / "yaml-language-server/bin/yaml-language-server", "--stdio"]
+    command: list[str | Path] = ["node", modules() / "yaml-language-server/bin/yaml-language-server", "--stdio"]
     with server(command, folder, answers) as client:
         client.tell("workspace/didChangeConfiguration", {"settings": {}})
         yield client

@@ -137,7 +137,7 @@ def judge(checkout: Path) -> "Iterator[Client]":
 
     repository = {"id": 1, "owner": "someone", "organizationOwned": False, "name": "modelspec",
                   "workspaceUri": checkout.as_uri()}  # fmt: skip
-    command = ["node", modules() / "@actions/languageserver/dist/cli.bundle.cjs", "--stdio"]
+    command: list[str | Path] = ["node", modules() / "@actions/languageserver/dist/cli.bundle.cjs", "--stdio"]
     with server(command, checkout, answers, {"repos": [repository], "logLevel": 3}) as client:
         yield client
 

@@ -15,7 +15,7 @@ from tests.workflow.runner import FILES, ROOT, Ran, Runner, evaluate, filled, lo
 
 BUILD = ".github/actions/build/action.yml"
 IGNORED = shutil.ignore_patterns(
-    ".git", ".venv", "dist", "node_modules", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", "benchmarks"
+    ".git", ".venv", "dist", "node_modules", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info"
 )
 SHOWN = {
     ("ci.yml", "lint"), ("ci.yml", "test"), ("ci.yml", "wheel"), ("ci.yml", "action"), ("model.yml", "compose"),
@@ -55,20 +55,40 @@ def copy(tmp_path: Path) -> Path:
     return shutil.copytree(ROOT, tmp_path / "work", ignore=IGNORED, symlinks=True)
 
 
-def test_lint_job(copy: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def no_pip(tmp_path: Path) -> dict[str, str]:
+    """An environment whose python says what `-m pip` was asked for, and does all else."""
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1 $2" = "-m pip" ] && echo "$@" && exit\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return {"PATH": f"{tmp_path}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def installs_what_the_readme_says(log: str) -> bool:
+    readme = (ROOT / "README.md").read_text()
+    lines = [line for line in log.splitlines() if line.startswith("-m pip install")]
+    return len(lines) == 2 and all(line.removeprefix("-m ").replace(".[dev]", '".[dev]"') in readme for line in lines)
+
+
+def test_lint_job(copy: Path, tmp_path: Path, no_pip: dict[str, str]) -> None:
     subprocess.run(["git", "init", "-q", copy], check=True)
-    runner = Runner(copy, tmp_path / "temp", env={"PIP_DRY_RUN": "1", "PYTHONPATH": str(copy)})
+    runner = Runner(
+        copy, tmp_path / "temp", env={**no_pip, "PYTHONPATH": str(copy), "MYPY_CACHE_DIR": str(ROOT / ".mypy_cache")}
+    )
     done = run_job(runner, "ci.yml", "lint")
     assert done.status == 0, done.log
     assert done.ran == ["Install", "Lint", "Types", "Workflows"]
+    assert installs_what_the_readme_says(done.log)
 
 
-def test_test_job(tmp_path: Path) -> None:
+def test_test_job(tmp_path: Path, no_pip: dict[str, str]) -> None:
     """It collects every test."""
-    env = {"PIP_DRY_RUN": "1", "PYTEST_ADDOPTS": "--collect-only -q -p no:cacheprovider"}
+    env = {**no_pip, "PYTEST_ADDOPTS": "--collect-only -q -p no:cacheprovider"}
     done = run_job(Runner(ROOT, tmp_path / "temp", env=env), "ci.yml", "test", {"matrix": {"python": "3.11"}})
     assert done.status == 0, done.log
     assert done.ran == ["Install", "Test"]
+    assert installs_what_the_readme_says(done.log)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +124,7 @@ def test_the_wheel_builds_an_example(wheels: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples/breast-cancer", tmp_path / "cancer", ignore=IGNORED)
     where = run([python, "-c", "import modelspec; print(modelspec.__file__)"], tmp_path / "cancer")
     assert where.stdout.startswith(str(site))
-    line = [python, "-m", "modelspec", "build", "--format", "json", "--progress", "none"]
+    line: list[str | Path] = [python, "-m", "modelspec", "build", "--format", "json", "--progress", "none"]
     done = run(line, tmp_path / "cancer", MODELSPEC_CACHE_DIR=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     assert all(gate["passed"] for gate in json.loads(done.stdout)["gates"])
@@ -126,8 +146,7 @@ def test_action_job(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "examples/breast-cancer", work / "examples/breast-cancer", ignore=IGNORED)
     runner = Runner(work, tmp_path / "temp")
     step = next(step for step in job("ci.yml", "action")["steps"] if step.get("id") == "build")
-    given = {name.replace("-", "_"): value for name, value in step["with"].items()}
-    built = run_action(BUILD, runner, version="installed", python="", **given)
+    built = run_action(BUILD, runner, {"version": "installed", "python": "", **step["with"]})
     assert built.status == 0, built.log
     done = run_job(runner, "ci.yml", "action", build=built.context["outputs"])
     assert done.status == 0, done.log
@@ -148,9 +167,9 @@ def test_model_workflow_composes_what_the_jobs_of_the_targets_made(tmp_path: Pat
     def call(runner: Runner, which: str, step: str, context: dict[str, Any]) -> Ran:
         found = next(one for one in job("model.yml", which)["steps"] if one["name"] == step)
         values = {"inputs": given, "github": {"event_name": "push"}, **context}
-        inputs = {name.replace("-", "_"): filled(value, values) for name, value in found["with"].items()}
+        inputs = {name: filled(value, values) for name, value in found["with"].items()}
         name = found["uses"].removeprefix("$/") + "/action.yml"
-        return run_action(name, runner, version="installed", python="", **inputs)
+        return run_action(name, runner, {"version": "installed", "python": "", **inputs})
 
     planned = call(machine(), "plan", "Plan", {})
     matrix = json.loads(planned.context["outputs"]["matrix"])
