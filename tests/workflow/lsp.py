@@ -17,7 +17,7 @@ _DEADLINE_S = 60.0
 
 def modules() -> Path:
     """The node_modules that MODELSPEC_NODE_MODULES names; a folder that is not there, where it names none."""
-    return Path(os.environ.get("MODELSPEC_NODE_MODULES", "node_modules"))
+    return Path(os.environ.get("MODELSPEC_NODE_MODULES") or "node_modules")
 
 
 def missing(package: str) -> str:

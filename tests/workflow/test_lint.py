@@ -121,7 +121,7 @@ def test_shell(name: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", [".ci/run", ".ci/wheel", ".github/actions/install.sh"])
+@pytest.mark.parametrize("name", [".ci/run", ".ci/wheel", ".ci/language-servers", ".github/actions/install.sh"])
 def test_shell_files(name: str) -> None:
     done = subprocess.run([tool("shellcheck"), ROOT / name], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.workflow.lsp import modules
 from tests.workflow.runner import FILES, ROOT, Ran, Runner, evaluate, filled, load, run_action
 
 BUILD = ".github/actions/build/action.yml"
@@ -84,7 +85,11 @@ def test_lint_job(copy: Path, tmp_path: Path, no_pip: dict[str, str]) -> None:
 
 def test_test_job(tmp_path: Path, no_pip: dict[str, str]) -> None:
     """It collects every test."""
-    env = {**no_pip, "PYTEST_ADDOPTS": "--collect-only -q -p no:cacheprovider"}
+    env = {
+        **no_pip,
+        "MODELSPEC_NODE_MODULES": str(modules()),
+        "PYTEST_ADDOPTS": "--collect-only -q -p no:cacheprovider",
+    }
     done = run_job(Runner(ROOT, tmp_path / "temp", env=env), "ci.yml", "test", {"matrix": {"python": "3.11"}})
     assert done.status == 0, done.log
     assert done.ran == ["Install", "Test"]
