@@ -12,7 +12,7 @@ from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
 from modelspec.execute.execute import Settings, execute
 from modelspec.execute.problems import placed, require_offline
-from modelspec.gates import Figures, GateResult
+from modelspec.gates import Figures, GateError, GateResult
 from modelspec.lock import Lock
 from modelspec.match import Match, State, demanded, match
 from modelspec.plan import Plan, make, packages_needed
@@ -72,14 +72,6 @@ class Prepared:
             return found
         known = dict.fromkeys(action.stage.name for action in actions)
         raise fail("MS325", f"--why: this spec has no stage {stage!r}", help=meant(stage, known))
-
-
-@dataclass
-class GateError(ModelspecError):
-    """Gates that failed, with everything that was measured."""
-
-    results: tuple[GateResult, ...] = ()
-    figures: Mapping[str, Figures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
