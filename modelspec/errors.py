@@ -82,6 +82,14 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS330": (Exit.SPEC, "the source cannot be pruned or trained so"),
     "MS331": (Exit.SPEC, "2:4 sparsity that no target can use"),
     "MS332": (Exit.SPEC, "training needs labels"),
+    "MS340": (Exit.SPEC, "a secret is written into the spec"),
+    "MS341": (Exit.SPEC, "not a reference to a secret"),
+    "MS345": (Exit.SPEC, "not the name of an image, or of a base image"),
+    "MS346": (Exit.SPEC, "not a label of an image"),
+    "MS347": (Exit.SPEC, "the base image has another Python"),
+    "MS353": (Exit.SPEC, "not the name of an image"),
+    "MS354": (Exit.SPEC, "nothing here that can be pushed"),
+    "MS355": (Exit.SPEC, "the image is not built for the platform"),
     # 4xx: the environment
     "MS401": (Exit.ENVIRONMENT, "a package is not installed"),
     "MS402": (Exit.ENVIRONMENT, "a file or folder cannot be written or read"),
@@ -90,6 +98,14 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS405": (Exit.ENVIRONMENT, "a worker was killed"),
     "MS406": (Exit.ENVIRONMENT, "a worker ran out of memory"),
     "MS407": (Exit.ENVIRONMENT, "another build holds what this one needs"),
+    "MS411": (Exit.ENVIRONMENT, "a registry refuses access"),
+    "MS412": (Exit.ENVIRONMENT, "a registry cannot be reached, or fails"),
+    "MS413": (Exit.ENVIRONMENT, "a registry has no such image"),
+    "MS414": (Exit.ENVIRONMENT, "a credential helper gives no password"),
+    "MS417": (Exit.ENVIRONMENT, "Docker's config cannot be read"),
+    "MS408": (Exit.ENVIRONMENT, "--offline, and something has to be looked up"),
+    "MS409": (Exit.ENVIRONMENT, "the packages of an image cannot be resolved"),
+    "MS410": (Exit.ENVIRONMENT, "the packages of an image cannot be had"),
     # 5xx: stages and gates
     "MS501": (Exit.STAGE, "a stage failed"),
     "MS502": (Exit.GATE, "a gate failed"),
@@ -113,11 +129,18 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS521": (Exit.STAGE, "the benchmark failed"),
     "MS522": (Exit.STAGE, "convolutions need calibration data"),
     "MS523": (Exit.GATE, "no build that was tried passes the gates"),
+    "MS524": (Exit.STAGE, "the tokenizer cannot be used"),
+    "MS525": (Exit.STAGE, "the tokenizer and the model disagree"),
+    "MS526": (Exit.STAGE, "the class names and the model disagree"),
     "MS530": (Exit.STAGE, "nothing was pruned"),
     "MS531": (Exit.STAGE, "no such layer in the model"),
     "MS532": (Exit.STAGE, "layers are to lose different shares"),
     "MS533": (Exit.STAGE, "the dependencies of layers cannot be found"),
     "MS534": (Exit.STAGE, "training failed"),
+    "MS540": (Exit.STAGE, "a file cannot go into an image"),
+    "MS541": (Exit.STAGE, "the base image cannot be used"),
+    "MS542": (Exit.STAGE, "the Python of the base image is another"),
+    "MS543": (Exit.STAGE, "the base image is not built for the platform"),
     # warnings of stages
     "MS551": (Exit.OK, "dynamic quantization of convolutions is slow"),
     "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),
@@ -127,6 +150,8 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS556": (Exit.OK, "weights that stay in float"),
     "MS557": (Exit.OK, "compression saves nothing"),
     "MS558": (Exit.OK, "zeros that nothing compresses"),
+    "MS559": (Exit.OK, "texts that are cut"),
+    "MS562": (Exit.OK, "an image for another machine than the model was verified on"),
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),
     "MS452": (Exit.OK, "model.lock cannot be written"),
@@ -149,11 +174,20 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS631": (Exit.INTEGRITY, "model.lock is out of date"),
     "MS632": (Exit.INTEGRITY, "a result is not the one that model.lock pins"),
     "MS633": (Exit.INTEGRITY, "there is no model.lock"),
+    "MS650": (Exit.INTEGRITY, "an image is not whole"),
+    "MS651": (Exit.INTEGRITY, "the model in an image is not the published one"),
+    "MS653": (Exit.INTEGRITY, "a registry gives other bytes than their digest says"),
+    "MS654": (Exit.INTEGRITY, "the version is in the registry with another digest"),
+    "MS655": (Exit.INTEGRITY, "a manifest that cannot be understood"),
+    "MS661": (Exit.UNSAFE, "a registry whose answer is not safe to use"),
     "MS640": (Exit.INTEGRITY, "a file from elsewhere has another digest"),
     "MS641": (Exit.ENVIRONMENT, "a file from elsewhere cannot be had"),
     "MS642": (Exit.ENVIRONMENT, "--offline, and a file from elsewhere is missing"),
 }
 """Each code with the exit status it leads to and its title."""
+
+CONFIDENTIAL = frozenset({"MS216", "MS340", "MS341"})
+"""Problems with what may be a secret: no line of the file they speak of is shown."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from modelspec.class_names import ClassNames
 from modelspec.errors import Diagnostic
 from modelspec.framework import Files, Framework
 from modelspec.loader import Loader
+from modelspec.lookup import Found, Lookup
 from modelspec.options import Options
 from modelspec.signature import Signature
-from modelspec.target import Target
+from modelspec.target import Session, Target
+from modelspec.tokenizer import Tokenizer, in_text
+
+OPTIONAL_PARTS: Mapping[str, type[Options]] = {"tokenizer": Tokenizer, "classes": ClassNames}
+"""Parts that not every spec has."""
 
 
 class Determinism(StrEnum):
@@ -41,6 +47,44 @@ class Request:
     target: Target | None = None
     index: int = 0
     """The place of the target in the spec's list."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """What the spec says of the model itself: name, version and, where they are written, the keys of its card."""
+    found: Mapping[str, Found] = field(default_factory=dict)
+    """What is known of the stages' questions to the world, by the question's name."""
+
+    @property
+    def sample(self) -> str | None:
+        """The data set that models are compared on: that of the evaluation; else that of any other block or target that
+        names one; else none."""
+        blocks = [self.blocks.get("evaluate"), *self.blocks.values(), self.target]
+        return next((name for block in blocks for name in _named(block) if name in self.data), None)
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """What makes numbers of text, where the spec has one."""
+        return getattr(self.blocks.get("processing"), "tokenizer", None)
+
+    @property
+    def classes(self) -> ClassNames | None:
+        """The names of the classes, where the spec has them."""
+        labels = getattr(self.blocks.get("processing"), "labels", None)
+        return None if labels is None else ClassNames(labels=labels)
+
+    @property
+    def served(self) -> dict[str, str]:
+        """What `Job.open_session` takes beside the artifact."""
+        return {"runtime": "runtime"} if self.tokenizer else {}
+
+
+def _named(block: Any) -> list[str]:
+    """The data sets that a block names in its fields `data`, at any depth."""
+    if isinstance(block, Mapping):
+        return [name for value in block.values() for name in _named(value)]
+    if not isinstance(block, Options):
+        return []
+    own = getattr(block, "data", None)
+    below = [name for field in type(block).model_fields for name in _named(getattr(block, field))]
+    return ([own] if isinstance(own, str) else []) + below
 
 
 @dataclass(frozen=True)
@@ -52,6 +96,8 @@ class Job:
     framework: Framework | None = None
     loader: Loader | None = None
     target: Target | None = None
+    tokenizer: Tokenizer | None = None
+    classes: ClassNames | None = None
     warnings: list[Diagnostic] = field(default_factory=list)
     resume: Path | None = None
     """For a stage that `resumes`: the file that outlives the run."""
@@ -69,6 +115,19 @@ class Job:
         folder = self.root / "out" / slot
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def open_session(self) -> Session:
+        """The artifact as it is served: asked in text, where a tokenizer belongs to it."""
+        assert self.target is not None
+        session = self.target.open_session(self.input("artifact"))
+        if self.tokenizer is None:
+            return session
+        return in_text(session, self.input("runtime") / "runtime.json", self.files.path("tokenizer"))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; none where the spec has none. Raises MS526."""
+        return self.classes.read(self.files.path("labels")) if self.classes else ()
 
     @property
     def files(self) -> Files:
@@ -100,7 +159,8 @@ class Stage(Options):
     publishes: ClassVar[Mapping[str, str]] = {}
     """Slots whose files go into the target's folder under dist/, with the folder they go to ("" for the top)."""
     parts: ClassVar[tuple[str, ...]] = ()
-    """Which of `framework`, `signature`, `loader`, `target` the work depends on: keyed, and handed to the job."""
+    """Which of `framework`, `signature`, `loader`, `target` the work depends on: keyed, and handed to the job. And which of
+    `OPTIONAL_PARTS`, where the spec has them."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions can change the result, beyond those of its parts."""
     imports: ClassVar[tuple[str, ...]] = ()
@@ -108,10 +168,14 @@ class Stage(Options):
     facts: ClassVar[tuple[str, ...]] = ()
     """Hardware facts that can change the result (see `toolchain.facts`), beyond those of its parts."""
     determinism: ClassVar[Determinism]
+    gated: ClassVar[bool] = False
+    """Whether it runs only after the gates of its targets have passed. What it gives is then of no concern to them."""
     exclusive: ClassVar[bool] = False
     """Whether nothing else may run on the machine meanwhile."""
     network: ClassVar[bool] = False
     """Whether the worker keeps the network."""
+    extra: ClassVar[str] = "remote"
+    """The extra of the distribution that brings `tools`."""
     resumes: ClassVar[bool] = False
     """Whether what a failed or ended run leaves at `job.resume` is taken up by the next one."""
     block: ClassVar[Any] = None
@@ -121,6 +185,11 @@ class Stage(Options):
     def configure(cls, request: Request) -> Self | None:
         """The options for `request.target`, or None when the stage is not asked for."""
         return request.blocks.get(cls.name)
+
+    @classmethod
+    def lookups(cls, request: Request) -> tuple[Lookup, ...]:
+        """What has to be looked up in the world before `configure` can know everything."""
+        return ()
 
     @classmethod
     def origin(cls, request: Request) -> tuple[str | int, ...]:
@@ -151,6 +220,10 @@ class Stage(Options):
         """
         return None
 
+    def unresolved(self) -> str:
+        """What is not looked up yet, so that it cannot run; "" for nothing."""
+        return ""
+
     def tools(self) -> tuple[str, ...]:
         """Distributions that the work takes and that cannot change its result: not keyed."""
         return ()
@@ -161,6 +234,9 @@ class Stage(Options):
 
     def inputs(self, request: Request) -> Mapping[str, str]:
         """Local input name -> slot, or `<slot>:<data set>`; local names become folders of the job.
+
+        The name `published` stands for every slot that is published so far, each as `published-<slot>/<its folder>`, and
+        `metrics` for the reproducible figures of each stage so far, as `metrics-<number>-<stage>`.
 
         The files and the code of the stage's parts need no mention: the planner adds them.
         """

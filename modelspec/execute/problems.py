@@ -6,6 +6,7 @@ from modelspec.errors import Diagnostic, ModelspecError
 from modelspec.match import Match
 from modelspec.plan import Action, Plan
 from modelspec.resolve import Resolved
+from modelspec.stage import OPTIONAL_PARTS
 
 
 def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnostic:
@@ -18,6 +19,9 @@ def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnosti
         parts = {"stage": action.stage, **action.parts}
         owners = (kind for kind, part in parts.items() if problem.path[0] in type(part).model_fields)
         exact = (*action.origins[next(owners, "stage")], *problem.path)
+        if (part := str(problem.path[0])) in OPTIONAL_PARTS and part in action.parts:
+            # These name their part: a loader too has `path` and `labels`.
+            exact = (*action.origins[part], *problem.path[1:])
         # Of a block that is not written at all, no line can be shown.
         path = exact if positions.has(exact[:1]) else path
     return problem.at(file=str(resolved.loaded.file), span=positions.value(path), path=path)
@@ -38,8 +42,24 @@ def offline(action: Action) -> Diagnostic | None:
 def require_offline(plan: Plan, matches: Mapping[str, Match], resolved: Resolved) -> None:
     """Raise MS642 for each action that would have to run, and takes the network."""
     work = [action for id_, action in plan.actions.items() if matches[id_].is_work]
-    if found := tuple(placed(problem, action, resolved) for action in work if (problem := offline(action))):
+    if found := tuple(
+        placed(problem, action, resolved)
+        for action in work
+        if not action.stage.unresolved() and (problem := offline(action))
+    ):
         raise ModelspecError(found)
+
+
+def require_resolved(plan: Plan, resolved: Resolved) -> None:
+    """Raise MS408 for what is not in model.lock and may not be looked up."""
+    lacking = {text: action for action in plan.actions.values() if (text := action.stage.unresolved())}
+    fix = "leave --offline out once, and check model.lock in"
+    found = (
+        placed(Diagnostic("MS408", f"{text} is not in model.lock, and --offline looks nothing up", help=fix), action, resolved)
+        for text, action in lacking.items()
+    )  # fmt: skip
+    if problems := tuple(found):
+        raise ModelspecError(problems)
 
 
 def irreplaceable(action: Action) -> Diagnostic:

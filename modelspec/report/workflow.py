@@ -10,7 +10,8 @@ from typing import Any
 from modelspec import digest, gates
 from modelspec.build import Outcome
 from modelspec.errors import Diagnostic, ModelspecError, fail
-from modelspec.gates import Figures, GateError, GateResult
+from modelspec.figures import Figures
+from modelspec.gates import GateError, GateResult
 from modelspec.publication import BUILD, CHECKSUMS
 from modelspec.report.diagnostics import relative
 

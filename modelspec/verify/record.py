@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelspec import registry, toolchain
 from modelspec.errors import Diagnostic, ModelspecError, fail
-from modelspec.publication import BUILD, FORMAT
+from modelspec.figures import FORMAT
+from modelspec.publication import BUILD
 from modelspec.target import Name, Target
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -60,6 +61,12 @@ class MeasuredSaid(Said):
     metrics: Metrics = {}
 
 
+class ImageRecord(Said):
+    """The image of a target: the digest that is deployed."""
+
+    digest: str
+
+
 class BuildSaid(Said):
     """build.json."""
 
@@ -73,6 +80,7 @@ class BuildSaid(Said):
     metrics: dict[Name, Metrics]
     measured: dict[Name, dict[str, MeasuredSaid]]
     gates: tuple[GateSaid, ...]
+    images: dict[Name, ImageRecord] = {}
 
     def other_tools(self, names: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """The tools, of those named or of all, that are of another version here: `onnx 1.20.0 -> 1.21.0`."""
@@ -138,12 +146,19 @@ class CpuSaid(Said):
     needs: tuple[str, ...] = ()
 
 
+class ProcessingSaid(Said):
+    """What is done before and after the model."""
+
+    tokenizer: dict[str, Any] | None = None
+
+
 class RuntimeSaid(Said):
     """runtime.json."""
 
     device: str
     precision: str
     cpu: CpuSaid = CpuSaid()
+    processing: ProcessingSaid = ProcessingSaid()
 
 
 class _Format(Said):
@@ -168,6 +183,12 @@ def read_needs(folder: Path, label: str) -> tuple[str, ...]:
     """The CPU features without all of which a target's answers are not right. Raises MS604."""
     name = f"{label}/runtime.json"
     return _read(folder / name, name, RuntimeSaid).cpu.needs
+
+
+def takes_text(folder: Path, label: str) -> bool:
+    """Whether a target is asked in text, so that answers depend on the tokenizer's library too. Raises MS604."""
+    name = f"{label}/runtime.json"
+    return _read(folder / name, name, RuntimeSaid).processing.tokenizer is not None
 
 
 def read_target(folder: Path, label: str) -> Target:

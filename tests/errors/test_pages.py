@@ -20,12 +20,28 @@ from onnx import TensorProto, helper, numpy_helper
 from modelspec.errors import CODES, Exit
 from modelspec.formats.onnx_session import open_session
 from modelspec.report.pages import Example, read
+from tests import texts
 from tests.stages import graphs
 
 ELSEWHERE = {
     "MS403": "tests/build/test_cache.py::test_a_full_disk_is_said_and_leaves_nothing",
     "MS404": "tests/errors/test_pages.py::test_another_system_is_refused",
     "MS407": "tests/errors/test_pages.py::test_another_build_that_never_ends_is_not_waited_for",
+    "MS411": "tests/oci/test_transfer.py::test_without_the_right_password_the_registry_is_named_and_no_secret",
+    "MS412": "tests/oci/test_transfer.py::test_what_cannot_be_had",
+    "MS413": "tests/oci/test_transfer.py::test_what_cannot_be_had",
+    "MS414": "tests/oci/test_credentials.py::test_a_helper_that_fails",
+    "MS417": "tests/oci/test_credentials.py::test_a_config_that_cannot_be_read",
+    "MS408": "tests/build/test_image.py::test_offline_says_what_is_not_in_the_lock",
+    "MS409": "tests/build/test_image.py::test_an_index_that_does_not_answer_is_said_without_its_password",
+    "MS410": "tests/build/test_image.py::test_wheels_with_other_digests_are_refused",
+    "MS540": "tests/oci/test_layer.py::test_an_odd_name_is_refused",
+    "MS541": "tests/stages/test_base.py::test_a_base_with_musl_is_refused",
+    "MS542": "tests/build/test_image.py::test_another_python_is_refused_with_its_fix",
+    "MS543": "tests/stages/test_base.py::test_a_base_for_another_machine_is_refused",
+    "MS562": "tests/build/test_image.py::test_two_platforms_make_an_index",
+    "MS650": "tests/build/test_image.py::test_a_flipped_byte_is_found_and_named",
+    "MS651": "tests/build/test_image.py::test_another_model_in_the_image_is_found",
     "MS451": "tests/build/test_cache.py::test_a_full_cache_is_done_without",
     "MS452": "tests/build/test_lock.py::test_a_folder_that_cannot_be_written_to_is_a_warning",
     "MS453": "tests/execute/test_isolation.py::test_a_kernel_that_keeps_the_network_is_said_once",
@@ -44,6 +60,10 @@ ELSEWHERE = {
     "MS604": "tests/build/test_verify.py::test_edited_gates_are_named_all_at_once",
     "MS605": "tests/build/test_verify.py::test_a_changed_weight_whose_digests_agree_shows_in_the_golden_outputs",
     "MS606": "tests/build/test_rebuild.py::test_another_spec_is_said_first_and_nothing_is_built",
+    "MS653": "tests/oci/test_registry.py::test_other_bytes_are_refused_and_not_kept",
+    "MS654": "tests/oci/test_transfer.py::test_a_version_with_another_digest_is_refused",
+    "MS655": "tests/oci/test_registry.py::test_what_is_no_manifest_is_refused",
+    "MS661": "tests/oci/test_registry.py::test_what_could_be_read_in_two_ways_is_refused",
     "MS607": "tests/build/test_rebuild.py::test_a_changed_weight_is_named_with_its_file",
 }
 """Codes that a page cannot show by files and a command; each is shown by a test."""
@@ -64,6 +84,9 @@ def write_files(folder: Path) -> None:
     write_third(folder, w)
     for name, made in (("conv", graphs.conv), ("transformer", graphs.attention)):
         shutil.copy(made(folder / "parts" / name) / "model.onnx", folder / f"{name}.onnx")
+    texts.write_model(folder / "moods.onnx")
+    texts.write_tokenizer(folder / "tokenizer.json")
+    texts.write_texts(folder / "moods.jsonl")
     (folder / "empty.onnx").touch()
     future = onnx.load(folder / "model.onnx")
     future.opset_import[0].version = 99
