@@ -25,7 +25,7 @@ class Containerize(Stage):
     name: ClassVar[str] = "containerize"
     summary: ClassVar[str] = "assemble the image that serves the model"
     revision: ClassVar[int] = 1
-    after: ClassVar[tuple[str, ...]] = ("base", "dependencies")
+    after: ClassVar[tuple[str, ...]] = ("base", "provision", "dependencies")
     takes: ClassVar[tuple[str, ...]] = ("base-image", "packages-layer")
     gives: ClassVar[tuple[str, ...]] = ("image",)
     publishes: ClassVar[Mapping[str, str]] = {"image": "image"}
@@ -50,7 +50,7 @@ class Containerize(Stage):
 
     def keyed(self) -> dict[str, Any]:
         """Without what reaches the image through the stages before it."""
-        options = self.options.model_dump(mode="json", exclude={"base", "python"})
+        options = self.options.model_dump(mode="json", exclude={"base", "python", "builder", "apt", "run"})
         return {**options, "model": self.model, "server": self.server}
 
     def inputs(self, request: Request) -> Mapping[str, str]:
