@@ -108,7 +108,9 @@ def look_up(
             try:
                 found[name] = lookup.find()
             except ModelspecError as error:
-                raise ModelspecError(tuple(_placed(p, resolved.loaded) for p in error.diagnostics)) from error
+                place = lookup.place if resolved.loaded.positions.has(lookup.place) else lookup.place[:1]
+                problems = (_placed(p.at(path=place), resolved.loaded) for p in error.diagnostics)
+                raise ModelspecError(tuple(problems)) from error
     return dataclasses.replace(resolved, found=found)
 
 

@@ -47,7 +47,7 @@ class Files:
         self._tar = None if path.is_dir() else _opened(path)
 
     def close(self) -> None:
-        """Nothing more is read."""
+        """Let go of the tar."""
         if self._tar is not None:
             self._tar.close()
 

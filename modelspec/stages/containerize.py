@@ -41,10 +41,12 @@ class Containerize(Stage):
     @classmethod
     def configure(cls, request: Request) -> Self | None:
         """Asked for by its block."""
+        block = block_of(request)
+        if block is None:
+            return None
         from modelspec.stages._containerize_image import server_digest
 
-        block = block_of(request)
-        return None if block is None else cls(options=block, model=dict(request.model), server=server_digest())
+        return cls(options=block, model=dict(request.model), server=server_digest())
 
     def keyed(self) -> dict[str, Any]:
         """Without what reaches the image through the stages before it."""
