@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modelspec.oci import document, transfer
+from modelspec.oci import document
 from modelspec.oci.descriptor import INDEXES, Descriptor
 from modelspec.oci.layout import REF_NAME, Layout
+from modelspec.oci.push import manifests
 from modelspec.oci.reference import Reference
 from modelspec.oci.registry import Registry
 
@@ -25,7 +26,7 @@ def of_registry(registry: Registry, reference: Reference) -> dict[str, Any]:
 def of_layout(layout: Path) -> list[dict[str, Any]]:
     """Of each manifest in a layout on disk."""
     found = []
-    for descriptor in transfer.manifests(layout):
+    for descriptor in manifests(layout):
         name = descriptor.annotations.get(REF_NAME, "")
         data = Layout(layout).read(descriptor)
         found.append(_describe(name, descriptor, data, Layout(layout).read))

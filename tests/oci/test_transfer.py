@@ -69,7 +69,7 @@ def test_what_is_pushed_comes_back(registry: str, tmp_path: Path) -> None:
 def test_what_is_there_is_not_sent_again(registry: str, tmp_path: Path) -> None:
     layouts.write(tmp_path / "one", seed=1)
     layouts.write(tmp_path / "two", seed=2, version="1.1.0")
-    assert well("push", tmp_path / "one", f"{registry}/a/again").stderr.count("done") == 4
+    assert well("push", tmp_path / "one", f"{registry}/a/again").stderr.count("sent") == 4
     assert "already there" in well("push", tmp_path / "one", f"{registry}/a/again").stdout
     second = well("push", tmp_path / "two", f"{registry}/a/again").stderr
     # The base layer, and for the artifact the layer that the image has.
@@ -115,9 +115,35 @@ def test_a_version_with_another_digest_is_refused(registry: str, tmp_path: Path)
     assert "error[MS654]" in done.stderr
     assert first in done.stderr
     assert second in done.stderr
-    assert "done" not in done.stderr, "it was sent before it was refused"
+    assert "sent" not in done.stderr, "it was sent before it was refused"
     well("push", tmp_path / "two", f"{registry}/a/moved", "--replace")
     assert second in skopeo("inspect", "--tls-verify=false", f"docker://{registry}/a/moved:1.0.0")
+
+
+def test_of_several_targets_none_is_sent_where_one_is_refused(registry: str, tmp_path: Path) -> None:
+    for target in ("a", "b"):
+        (tmp_path / target).mkdir()
+        layouts.write(tmp_path / target / "image", name=f"{registry}/a/refused")
+    layouts.write(tmp_path / "other", seed=1)
+    well("push", tmp_path / "other", f"{registry}/a/refused:1.0.0-b")
+    done = modelspec("push", tmp_path)
+    assert (done.returncode, "sent" in done.stderr) == (5, False)
+    assert modelspec("inspect", f"{registry}/a/refused:1.0.0-a").returncode == 4
+
+
+def test_an_image_for_two_platforms(registry: str, tmp_path: Path) -> None:
+    digest = layouts.write_index(tmp_path / "layout", ("amd64", "arm64"))
+    assert digest in well("push", tmp_path / "layout", f"{registry}/a/both").stdout
+    raw = json.loads(skopeo("inspect", "--tls-verify=false", "--raw", f"docker://{registry}/a/both:1.0.0"))
+    for entry in raw["manifests"]:
+        platform = f"linux/{entry['platform']['architecture']}"
+        folder = tmp_path / platform[6:]
+        assert entry["digest"] in well("pull", f"{registry}/a/both:1.0.0", "--platform", platform, "-o", folder).stdout
+        config = json.loads(skopeo("inspect", "--config", f"oci:{folder}"))
+        assert f"linux/{config['architecture']}" == platform
+    none = modelspec("pull", f"{registry}/a/both:1.0.0", "--platform", "linux/s390x", "-o", tmp_path / "none")
+    assert (none.returncode, "error[MS355]" in none.stderr) == (2, True)
+    assert "linux/arm64" in well("inspect", f"{registry}/a/both:1.0.0").stdout
 
 
 def test_several_targets_have_a_tag_each(registry: str, tmp_path: Path) -> None:
