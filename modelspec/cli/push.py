@@ -74,14 +74,12 @@ def _reference(ref: str | None, layout: Path) -> "Reference":
     from modelspec.oci import transfer
     from modelspec.oci.reference import parse
 
-    named = ref or transfer.own_name(layout)
-    if not named:
-        raise fail(
-            "MS354", f"{layout} does not say where it belongs", help="name the repository: modelspec push FOLDER REF"
-        )
-    reference = parse(named)
+    reference = parse(ref) if ref else transfer.own_repository(layout)
+    if reference is None:
+        raise fail("MS354", f"{layout} does not say in which registry it belongs",
+                   help="write containerize.image, or name it: modelspec push FOLDER REF")  # fmt: skip
     if reference.digest:
         raise fail(
-            "MS353", f"{named!r}: the digest is what the image has, and not to be chosen", help="leave out the digest"
+            "MS353", f"{ref!r}: the digest is what the image has, and not to be chosen", help="leave out the digest"
         )
     return reference

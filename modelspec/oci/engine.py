@@ -3,10 +3,11 @@
 import io
 import os
 import secrets
+import socket
 import sys
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from modelspec.errors import ModelspecError, fail
 
 _SILENT_S = 1800
 """How long the engine may say nothing: a package that is being unpacked does not. The action's own time ends it too."""
-_OLDEST = (1, 40)
+_KNOCK_S = 10.0
+_OLDEST = "1.40"
 """The API of Docker 19.03."""
 
 
@@ -39,19 +41,21 @@ class Engine:
         finally:
             self._remove(name)
 
-    def build(self, dockerfile: str, base: str, log: Any = sys.stdout) -> str:
+    def build(self, dockerfile: str, base: str) -> str:
         """Make an image of a Dockerfile that takes no files; returns its name. Raises MS547."""
         name = base.replace(":base", ":built")
         options: dict[str, Any] = {} if self._has_bridge() else {"network_mode": "host"}
+        error = ""
         with _told("the build"):
             lines = self._client.api.build(fileobj=_context(dockerfile), custom_context=True, tag=name, rm=True, forcerm=True,
                                            pull=False, nocache=True, decode=True, **options)  # fmt: skip
-            for line in lines:
-                log.write(str(line.get("stream", "")))
-                log.flush()
-                if "error" in line:
-                    raise fail("MS547", f"the Docker engine cannot build the image: {str(line['error']).strip()}",
-                               help="the log has what the step printed", path=("run",))  # fmt: skip
+            for line in lines:  # to the end, so that the connection is free again
+                sys.stdout.write(str(line.get("stream", "")))
+                sys.stdout.flush()
+                error = error or str(line.get("error", "")).strip()
+        if error:
+            help_ = "the log has what the step printed"
+            raise fail("MS547", f"the Docker engine cannot build the image: {error}", help=help_, path=("run",))
         return name
 
     def save(self, name: str, archive: Path) -> None:
@@ -82,39 +86,48 @@ def connected() -> Iterator[Engine]:
     """
     try:
         import docker
-        from docker.utils import kwargs_from_env
+        import requests
+        from docker.utils import kwargs_from_env, version_lt
     except ImportError as error:
         raise fail("MS401", "docker is not installed", help="pip install 'modelspec-build[docker]'") from error
     os.environ.pop("DOCKER_CONFIG", None)
-    try:
-        client = docker.DockerClient(**kwargs_from_env(), version="auto", timeout=_SILENT_S)
-    except (docker.errors.DockerException, ValueError) as error:
-        raise _unreachable(error) from error
-    try:
-        if tuple(int(part) for part in str(client.api._version).split(".")[:2]) < _OLDEST:
-            raise fail("MS418", "the Docker engine is too old", help="Docker 19.03 or later is needed")
-        yield Engine(client)
-    finally:
-        client.close()
-
-
-def _unreachable(error: Exception) -> ModelspecError:
-    """Why an engine does not answer, with what to do; the client tells it by an error in an error."""
     host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    text = str(error)
-    if "Permission denied" in text:
-        return fail("MS416", f"the Docker engine at {host} may not be used by this user",
-                    help="add the user to the group docker, or use a rootless engine: set DOCKER_HOST")  # fmt: skip
-    if "too old" in text or ("API version" in text and "minimum" in text):
-        return fail("MS418", f"the Docker engine at {host} is too old", help="Docker 19.03 or later is needed")
-    reasons = {
-        "No such file": "there is no such socket",
-        "FileNotFound": "there is no such socket",
-        "refused": "nobody answers",
-    }
-    reason = next((said for sign, said in reasons.items() if sign in text), "it does not answer")
-    return fail("MS415", f"there is no Docker engine at {host}: {reason}",
-                help="start it, or name another with DOCKER_HOST; without apt and run no engine is needed")  # fmt: skip
+    _knock(host)
+    options = {**kwargs_from_env(), "timeout": _SILENT_S}
+    try:
+        with closing(docker.DockerClient(**options, version=_OLDEST)) as client:
+            spoken = str(client.api.version(api_version=False).get("ApiVersion", "0"))
+        if version_lt(spoken, _OLDEST):
+            raise fail(
+                "MS418", f"the Docker engine speaks version {spoken} of its API", help="Docker 19.03 or later is needed"
+            )
+        client = docker.DockerClient(**options, version=spoken)
+    except (docker.errors.DockerException, requests.RequestException, ValueError) as error:
+        raise _no_engine(host, "nobody answers" if "refused" in str(error) else "it does not answer") from error
+    with closing(client):
+        yield Engine(client)
+
+
+def _knock(host: str) -> None:
+    """Whether the socket of an engine can be opened: the client says that by an error in an error in an error."""
+    if not host.startswith("unix://"):
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as there:
+            there.settimeout(_KNOCK_S)
+            there.connect(host.removeprefix("unix://"))
+    except PermissionError as error:
+        fix = "add the user to the group docker, or name an engine without root with DOCKER_HOST"
+        raise fail("MS416", f"the Docker engine at {host} may not be used by this user", help=fix) from error
+    except FileNotFoundError as error:
+        raise _no_engine(host, "there is no such socket") from error
+    except OSError as error:
+        raise _no_engine(host, error.strerror or "nobody answers") from error
+
+
+def _no_engine(host: str, reason: str) -> ModelspecError:
+    fix = "start it, or name another with DOCKER_HOST; without apt and run no engine is needed"
+    return fail("MS415", f"there is no Docker engine at {host}: {reason}", help=fix)
 
 
 @contextmanager

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelspec import digest
 from modelspec.errors import fail
 from modelspec.oci import document
-from modelspec.oci.descriptor import INDEXES, Descriptor
-from modelspec.oci.reference import Reference, is_tag, parse
+from modelspec.oci.descriptor import DOCKER_CONFIG, INDEXES, OCI_CONFIG, Descriptor
+from modelspec.oci.layout import ARTIFACT_SUFFIX, BLOBS, DOCKER, REF_NAME, Layout
+from modelspec.oci.reference import Reference, is_tag, names_a_registry, parse
 from modelspec.oci.registry import Registry
 from modelspec.oci.upload import Outcome, push_blob, push_manifest
 
-NAME = "org.opencontainers.image.ref.name"
 BASE = "org.opencontainers.image.base.name"
 
 Tell = Callable[[Descriptor, Outcome | None], None]
@@ -34,52 +33,29 @@ class Pushed:
     new: bool
 
 
-def blob_path(layout: Path, descriptor: Descriptor) -> Path:
-    """Where a layout keeps it."""
-    return layout / "blobs" / "sha256" / descriptor.digest.removeprefix("sha256:")
-
-
 def manifests(layout: Path) -> list[Descriptor]:
     """What index.json lists. Raises MS354 where the folder is no layout."""
-    try:
-        found = document.entries((layout / "index.json").read_bytes(), str(layout))
-    except (FileNotFoundError, NotADirectoryError):
-        found = []
+    found = Layout(layout).index() if Layout(layout).exists else []
     if not found:
-        raise fail("MS354", f"{layout} is no OCI image layout: it has no index.json that names an image",
+        raise fail("MS354", f"{layout} is no OCI image layout that names an image",
                    help="give the folder of a build that has `containerize`, or the layout itself")  # fmt: skip
     return found
 
 
-def manifest_bytes(layout: Path, descriptor: Descriptor) -> bytes:
-    """A manifest of a layout. Raises MS602."""
-    path = blob_path(layout, descriptor)
-    data = path.read_bytes() if path.is_file() else b""
-    if f"sha256:{digest.of_bytes(data)}" != descriptor.digest:
-        raise fail("MS602", f"{path} is not what index.json names", help="build the image again")
-    return data
-
-
-def own_name(layout: Path) -> str:
-    """The name that the image was built under, as Docker's manifest.json has it; empty where there is none."""
+def own_repository(layout: Path) -> Reference | None:
+    """Where the image belongs by its own account, Docker's manifest.json; None where that names no registry."""
     try:
-        value: Any = json.loads((layout / "manifest.json").read_bytes())
-        return str(value[0]["RepoTags"][0])
+        name = str(json.loads((layout / DOCKER).read_bytes())[0]["RepoTags"][0])
     except (OSError, LookupError, TypeError, ValueError):
-        return ""
+        return None
+    return parse(name).at() if names_a_registry(name) else None
 
 
 def tags(found: list[Descriptor], reference: Reference, suffix: str = "") -> list[Reference]:
-    """The name for each manifest of a layout: the image is `<version>`, an artifact beside it `<version>-<its type>`."""
-    version = reference.tag or next(
-        (d.annotations[NAME] for d in found if is_tag(d.annotations.get(NAME, ""))), "latest"
-    )
-    names = [version + suffix]
-    for number, descriptor in enumerate(found[1:], 2):
-        own = descriptor.annotations.get(NAME, "")
-        distinct = is_tag(own) and own not in {version, *names} and not reference.tag and not suffix
-        names.append(own if distinct else f"{version}{suffix}-{'modelpack' if number == 2 else number}")
-    return [reference.at(tag=name) for name in names]
+    """The name for each manifest of a layout: the image is `<version>`, the artifact beside it `<version>-model`."""
+    version = reference.tag or next((name for d in found if is_tag(name := d.annotations.get(REF_NAME, ""))), "latest")
+    endings = ["", ARTIFACT_SUFFIX, *(f"-{number}" for number in range(3, len(found) + 1))]
+    return [reference.at(tag=f"{version}{suffix}{ending}") for ending in endings[: len(found)]]
 
 
 def refuse_moved(registry: Registry, reference: Reference, descriptor: Descriptor) -> bool:
@@ -98,7 +74,7 @@ def refuse_moved(registry: Registry, reference: Reference, descriptor: Descripto
 def push(registry: Registry, layout: Path, reference: Reference, descriptor: Descriptor, tell: Tell, *, replace: bool) -> Pushed:  # fmt: skip
     """All blobs of a manifest, the manifest by its digest, and last its tag."""
     new = True if replace else not refuse_moved(registry, reference, descriptor)
-    data = manifest_bytes(layout, descriptor)
+    data = Layout(layout).read(descriptor)
     if new:
         _push_parts(registry, layout, reference, data, descriptor, tell)
         if not replace:
@@ -110,15 +86,15 @@ def push(registry: Registry, layout: Path, reference: Reference, descriptor: Des
 def _push_parts(registry: Registry, layout: Path, reference: Reference, data: bytes, descriptor: Descriptor, tell: Tell) -> None:  # fmt: skip
     if descriptor.media_type in INDEXES:
         for entry in document.entries(data, str(layout)):
-            inner = manifest_bytes(layout, entry)
+            inner = Layout(layout).read(entry)
             _push_parts(registry, layout, reference, inner, entry, tell)
             push_manifest(registry, reference.at(digest=entry.digest), inner, entry.media_type)
         return
     config, layers = document.parts(data, str(layout))
     for blob in (*layers, config):
-        path = blob_path(layout, blob)
+        path = Layout(layout).blob(blob.digest)
         if not path.is_file() or path.stat().st_size != blob.size:
-            raise fail("MS602", f"{path} is not the blob that its manifest names", help="build the image again")
+            raise fail("MS650", f"{path} is not the blob that its manifest names", help="build the image again")
         tell(blob, None)
         tell(blob, push_blob(registry, reference.repository, blob, path, mount=_base_repository(data, registry.host)))
 
@@ -140,24 +116,28 @@ def pull(registry: Registry, reference: Reference, platform: str, folder: Path, 
     folder.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        (work / "blobs" / "sha256").mkdir(parents=True)
+        made = Layout(work)
+        (work / BLOBS).mkdir(parents=True)
         for blob in dict.fromkeys((*layers, config)):
             tell(blob, None)
-            registry.pull_blob(reference.repository, blob, blob_path(work, blob))
+            registry.pull_blob(reference.repository, blob, made.blob(blob.digest))
             tell(blob, "sent")
-        blob_path(work, descriptor).write_bytes(data)
+        made.blob(descriptor.digest).write_bytes(data)
         named = Descriptor(
-            descriptor.media_type, descriptor.digest, descriptor.size, {NAME: reference.wanted}, platform
+            descriptor.media_type, descriptor.digest, descriptor.size, {REF_NAME: reference.wanted}, platform
         )
-        index = {
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.index.v1+json",
-            "manifests": [named.to_json()],
-        }
-        (work / "index.json").write_bytes(digest.canonical_json(index))
-        (work / "oci-layout").write_bytes(digest.canonical_json({"imageLayoutVersion": "1.0.0"}))
+        made.write_index([named], _for_docker(reference, config, layers))
         work.chmod(0o755)
         os.rename(work, folder)  # noqa: PTH104 - only onto nothing, or an empty folder
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return descriptor
+
+
+def _for_docker(reference: Reference, config: Descriptor, layers: tuple[Descriptor, ...]) -> list[dict[str, Any]]:
+    """What `docker load` reads of the layout's tar; of an artifact that is no image, nothing."""
+    if config.media_type not in {OCI_CONFIG, DOCKER_CONFIG}:
+        return []
+    places = [f"{BLOBS}/{blob.digest.removeprefix('sha256:')}" for blob in (config, *layers)]
+    names = [] if reference.digest else [f"{reference.name}:{reference.wanted}"]
+    return [{"Config": places[0], "RepoTags": names, "Layers": places[1:]}]

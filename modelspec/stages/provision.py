@@ -4,9 +4,11 @@ It is the only part of an image that is not assembled here, and comes out otherw
 lies on top (packages, server, model) is added without the engine, so that another model still ships its own layer only.
 """
 
+import io
 import json
 import tarfile
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -82,7 +84,9 @@ class Provision(Stage):
             text = dockerfile(name, self.apt, self.steps)
             engine.save(engine.build(text, name), scratch / "made.tar")
         (brought := scratch / "brought").mkdir()
-        config, layers = from_files(Files(scratch / "made.tar"), platform, brought)
+        with closing(Files(scratch / "made.tar")) as files:
+            config, layers = from_files(files, platform, brought)
+        (scratch / "made.tar").unlink()
         known = len(base["layers"])
         below = base["config"]["rootfs"]["diff_ids"]
         if config["rootfs"]["diff_ids"][:known] != below or len(layers) <= known:
@@ -117,8 +121,6 @@ def _history(config: Mapping[str, Any], layers: int) -> list[dict[str, Any]]:
 
 def _archive(base: Mapping[str, Any], blobs: Path, path: Path) -> None:
     """The base as `docker load` reads it."""
-    import io
-
     config = digest.canonical_json(base["config"])
     names = [layer["digest"].removeprefix("sha256:") for layer in base["layers"]]
     listed = [{"Config": "config.json", "RepoTags": None, "Layers": names}]

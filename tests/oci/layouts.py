@@ -69,3 +69,11 @@ def write(folder: Path, *, seed: int = 0, size: int = 200_000, version: str = "1
                "Layers": [f"blobs/sha256/{one[7:]}" for one in ids]}]  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(docker))
     return str(image["digest"])
+
+
+def read(layer: Path, name: str) -> bytes:
+    """A file of an uncompressed layer; empty where it is not there."""
+    with tarfile.open(layer, "r:") as tar:
+        member = next((entry for entry in tar if entry.name.removeprefix("./") == name), None)
+        file = tar.extractfile(member) if member else None
+        return file.read() if file else b""
