@@ -13,7 +13,7 @@ from modelspec.framework import Framework
 from modelspec.lookup import Found, Lookup
 from modelspec.options import Options
 from modelspec.remote import Remote, project_paths
-from modelspec.spec.files import matching
+from modelspec.spec.files import matching, parts
 from modelspec.spec.load import Loaded
 from modelspec.store.stat_cache import StatCache
 
@@ -65,10 +65,7 @@ def resolve(loaded: Loaded, stats: StatCache) -> Resolved:
     files: dict[Path_, tuple[SourceFile, ...]] = {}
     remote: dict[Path_, Remote] = {}
     problems: list[Diagnostic] = []
-    named: list[tuple[Path_, Options]] = [(("source",), spec.source)]
-    named += [(("data", name), loader) for name, loader in spec.data.items()]
-    named += [((name,), block) for name, block in spec.blocks.items() if isinstance(block, Options)]
-    for base, part in named:
+    for base, part in parts(spec):
         for field in part.paths:
             if isinstance(elsewhere := part.named_by(field), Remote):
                 remote[(*base, field)] = elsewhere
@@ -104,7 +101,10 @@ def look_up(
         again = online and anew is not None and (not anew or lookup.stage in anew)
         if name in pinned and not again:
             found[name] = pinned[name]
-        elif online and not lookup.impossible:
+        elif lookup.impossible:  # a hook plans without the tools, by what model.lock says
+            for answer in (answer for other, answer in pinned.items() if lookup.is_like(other)):
+                found[name] = answer
+        elif online:
             try:
                 found[name] = lookup.find()
             except ModelspecError as error:
@@ -203,7 +203,7 @@ def missing_packages(needed: dict[str, tuple[str, ...]]) -> tuple[Diagnostic, ..
         if absent := toolchain.missing(names):
             fix = (
                 f"pip install 'modelspec-build[{extra}]'"
-                if extra in {*registry.frameworks(), "remote", "serve", "grpc", "containerize"}
+                if extra in {*registry.frameworks(), "remote", "serve", "grpc", "text", "containerize"}
                 else f"pip install {' '.join(absent)}"
             )
             problems.append(Diagnostic("MS401", f"not installed: {', '.join(absent)}", help=fix))
