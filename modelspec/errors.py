@@ -82,6 +82,10 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS330": (Exit.SPEC, "the source cannot be pruned or trained so"),
     "MS331": (Exit.SPEC, "2:4 sparsity that no target can use"),
     "MS332": (Exit.SPEC, "training needs labels"),
+    "MS360": (Exit.SPEC, "not what Kubernetes takes here"),
+    "MS361": (Exit.SPEC, "no Gateway, or two"),
+    "MS362": (Exit.SPEC, "a part of manifests without effect"),
+    "MS363": (Exit.SPEC, "a name that Kubernetes refuses"),
     # 4xx: the environment
     "MS401": (Exit.ENVIRONMENT, "a package is not installed"),
     "MS402": (Exit.ENVIRONMENT, "a file or folder cannot be written or read"),
@@ -119,6 +123,12 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS533": (Exit.STAGE, "the dependencies of layers cannot be found"),
     "MS534": (Exit.STAGE, "training failed"),
     # warnings of stages
+    "MS570": (Exit.STAGE, "a template cannot be rendered"),
+    "MS571": (Exit.STAGE, "what a template gives is not YAML"),
+    "MS572": (Exit.STAGE, "not an object that Kubernetes takes"),
+    "MS573": (Exit.STAGE, "a workload that is not confined"),
+    "MS574": (Exit.STAGE, "a template without effect"),
+    "MS575": (Exit.STAGE, "the server and its manifests disagree"),
     "MS551": (Exit.OK, "dynamic quantization of convolutions is slow"),
     "MS552": (Exit.OK, "static quantization of a transformer loses accuracy"),
     "MS553": (Exit.OK, "the quantized model is not smaller"),
