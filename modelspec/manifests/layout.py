@@ -1,11 +1,13 @@
 """Which files each format has, and the template each of them comes from."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from modelspec import resources
 from modelspec.errors import fail
+from modelspec.manifests import formats, monitoring
 from modelspec.manifests.facts import Facts
 from modelspec.manifests.options import Format, Manifests
 from modelspec.manifests.values import overlay
@@ -21,6 +23,8 @@ class Piece:
     template: str
     output: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    derive: Callable[[Any, Manifests], dict[str, Any]] | None = None
+    """Values that later templates see, out of the object of this file."""
 
 
 def _of(folder: str, *names: str) -> list[Piece]:
@@ -72,6 +76,46 @@ def _kubernetes(block: Manifests, _: Facts) -> Iterator[Piece]:
         yield Piece("overlays/kustomization.yaml.j2", f"{folder}/kustomization.yaml", values)
 
 
+def _monitoring(block: Manifests, facts: Facts) -> Iterator[Piece]:
+    yield Piece("monitoring/rules.yaml.j2", "monitoring/rules.yaml", derive=monitoring.from_rules)
+    names = ("dashboard.json", "prometheusrule.yaml", "rules.test.yaml", "scrape.yaml", "servicemonitor.yaml")
+    for piece in _of("monitoring", *names):
+        yield replace(piece, values=monitoring.values(block, facts))
+
+
+def _nginx(block: Manifests, facts: Facts) -> Iterator[Piece]:
+    yield Piece("nginx/nginx.conf.j2", "nginx/nginx.conf", formats.nginx(block, facts))
+
+
+def _compose(block: Manifests, facts: Facts) -> Iterator[Piece]:
+    yield Piece("compose/compose.yaml.j2", "compose/compose.yaml", formats.compose(block, facts))
+
+
+def _kserve(block: Manifests, facts: Facts) -> Iterator[Piece]:
+    for piece in _of("kserve", "inferenceservice.yaml", "serviceaccount.yaml", "servingruntime.yaml"):
+        yield replace(piece, values=formats.kserve(block, facts))
+
+
+def _triton(block: Manifests, facts: Facts) -> Iterator[Piece]:
+    yield Piece("triton/config.pbtxt.j2", f"triton/{facts.name}/config.pbtxt", formats.triton(block, facts))
+
+
+def _helm(block: Manifests, facts: Facts) -> Iterator[Piece]:
+    for name in ("Chart.yaml", "values.yaml"):
+        yield Piece(f"helm/{name}.j2", f"helm/{facts.name}/{name}", formats.helm(block, facts))
+    # The chart's own templates are those of Helm: they are copied as they are.
+    chart = resources.folder("templates") / "helm"
+    for path in sorted((*chart.glob("templates/*"), chart / "values.schema.json")):
+        name = path.relative_to(chart).as_posix()
+        yield Piece(f"helm/{name}", f"helm/{facts.name}/{name}")
+
+
 _FORMATS: Mapping[Format, Any] = {
     "kubernetes": _kubernetes,
+    "monitoring": _monitoring,
+    "kserve": _kserve,
+    "helm": _helm,
+    "triton": _triton,
+    "compose": _compose,
+    "nginx": _nginx,
 }

@@ -9,6 +9,7 @@ from modelspec.options import Duration, Options, ProjectPath, Size, refuse
 
 Format = Literal["kubernetes", "monitoring", "kserve", "helm", "triton", "compose", "nginx"]
 Kubernetes = Literal["1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37"]
+_FINEST, _LONGEST = 0.001, 30
 Labels = dict[LabelKey, LabelValue]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -106,6 +107,12 @@ class Alerts(Options):
     error_rate: Share = Field(0.01, description="A larger share of failed requests.", examples=[0.001])
     refused_rate: Share = Field(0.01, description="A larger share turned away for want of room.", examples=[0.05])
     out_of_range_rate: Share = Field(0.05, description="A larger share with inputs out of range.", examples=[0.01])
+
+    @model_validator(mode="after")
+    def _is_measured(self) -> Self:
+        if not _FINEST <= self.latency_p99 < _LONGEST:
+            raise refuse("MS205", "the server tells durations apart from 1ms to 30s", "for example: latency_p99: 500ms")
+        return self
 
 
 class SecretKey(Options):
@@ -222,12 +229,20 @@ class Manifests(Options):
         return self
 
 
+_OWN_LABELS = {f"app.kubernetes.io/{name}" for name in ("name", "instance", "managed-by")}
+
+
 def _without_effect(block: Manifests) -> list[tuple[bool, str, str]]:
     """What would do nothing, or contradict: whether it is so, in words, and the fix."""
     formats, every = set(block.formats), block.environments.values()
     cluster = formats & {"kubernetes", "kserve", "helm"}
     return [
         (len(formats) < len(block.formats), "a format is named twice", "name it once"),
+        (
+            bool(_OWN_LABELS & set(block.labels)),
+            f"the label {min(_OWN_LABELS & set(block.labels), default='')!r} is set already",
+            "remove it",
+        ),
         (block.replicas is not None and block.autoscale is not None, "replicas and autoscale contradict each other", "remove one of the two"),
         (block.nginx is not None and "nginx" not in formats, "'nginx' has no effect: the format is not asked for", "add nginx to formats, or remove it"),
         (block.nginx is None and "nginx" in formats, "the format nginx needs the servers behind it", "add nginx: {servers: [\"10.0.0.7:8080\"]}"),

@@ -45,6 +45,8 @@ def render(block: Manifests, facts: Facts, own: Path | None = None) -> list[File
         file, found = _file(piece, folders, names)
         problems += found or (_problems(file, block) if file else ())
         files += [file] if file else []
+        if piece.derive and file and file.document:
+            names |= piece.derive(file.document.value, block)
     problems += _twice(files)
     if problems:
         raise ModelspecError(tuple(problems))
@@ -53,6 +55,8 @@ def render(block: Manifests, facts: Facts, own: Path | None = None) -> list[File
 
 def _file(piece: Piece, folders: list[Path], names: dict[str, Any]) -> tuple[File | None, list[Diagnostic]]:
     source = next(folder / piece.template for folder in folders if (folder / piece.template).is_file())
+    if not piece.template.endswith(".j2"):
+        return File(piece.output, source.read_text(encoding="utf-8"), None), []
     origin = Origin(piece.template, tuple(source.read_text(encoding="utf-8").splitlines()), KEYS)
     try:
         rendered = render_traced(piece.template, folders, {**names, **piece.values})
@@ -81,12 +85,12 @@ def _problems(file: File, block: Manifests) -> Iterator[Diagnostic]:
 
 
 def _is_object(file: File) -> bool:
-    folder, name = file.path.rsplit("/", 1)
-    if name == "kustomization.yaml" or file.document is None:
+    """Whether a cluster is to take it; files of Kustomize and Helm are for those."""
+    folder = file.path.partition("/")[0]
+    if file.document is None or folder in {"helm", "overlays", "compose"} or file.path.endswith("kustomization.yaml"):
         return False
-    return folder in {"kubernetes", "kserve"} or (
-        isinstance(file.document.value, dict) and "apiVersion" in file.document.value
-    )
+    value = file.document.value
+    return folder in {"kubernetes", "kserve"} or (isinstance(value, dict) and "apiVersion" in value)
 
 
 def _twice(files: list[File]) -> Iterator[Diagnostic]:
@@ -97,7 +101,7 @@ def _twice(files: list[File]) -> Iterator[Diagnostic]:
             continue
         value = file.document.value
         meta = value.get("metadata", {})
-        identity = (value.get("kind"), meta.get("namespace"), meta.get("name"))
+        identity = (file.path.partition("/")[0], value.get("kind"), meta.get("namespace"), meta.get("name"))
         if identity in first:
             message = f"{first[identity]} holds the same object"
             yield file.document.problem("MS574", message, (), "give it another name")
