@@ -9,15 +9,17 @@ from pathlib import Path
 
 from modelspec import gates, lock, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
-from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
-from modelspec.execute.execute import Settings, execute
-from modelspec.execute.problems import placed, require_offline
-from modelspec.gates import Figures, GateResult
+from modelspec.execute.events import Event
+from modelspec.execute.execute import Settings
+from modelspec.execute.problems import require_offline, require_resolved
+from modelspec.figures import Figures
+from modelspec.gates import GateResult
 from modelspec.lock import Lock
 from modelspec.match import Match, State, demanded, match
-from modelspec.plan import Plan, make, packages_needed
+from modelspec.phases import Run, figures_of, packages_needed, warnings_of
+from modelspec.plan import Plan, make
 from modelspec.publication import Publication
-from modelspec.resolve import Resolved, missing_packages, require_unchanged, resolve, spec_id
+from modelspec.resolve import Resolved, look_up, lookups, missing_packages, require_unchanged, resolve, spec_id
 from modelspec.spec.load import Loaded, load
 from modelspec.store.files import CacheUnavailableError
 from modelspec.store.passing import passing_store
@@ -94,13 +96,17 @@ class Outcome:
     warnings: tuple[Diagnostic, ...]
 
 
-def prepare(asked: Asked) -> Prepared:
-    """Load, resolve, plan and match: reads, and runs nothing."""
+def prepare(asked: Asked, *, online: bool = False) -> Prepared:
+    """Load, resolve, plan and match: reads, and runs nothing. What model.lock does not know is looked up if `online`."""
     loaded = asked.loaded or load(asked.file)
     store = Store(asked.cache)
     store.require_private()
     stats = StatCache(store.root / "latest" / spec_id(loaded) / "stat.json")
     resolved = resolve(loaded, stats)
+    if lookups(loaded):
+        locked = lock.read(loaded.file)
+        pinned = locked.lock.found if locked else {}
+        resolved = look_up(resolved, pinned, online=online, anew=asked.update)
     whole = make(resolved)
     known = list(whole.targets)
     for name in asked.targets:
@@ -128,13 +134,14 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
     """The whole of `modelspec build`. Raises ModelspecError; then nothing was published."""
     if sys.platform != "linux":
         raise fail("MS404", f"builds run on Linux, not on {sys.platform}", help="build in a Linux container or in CI")
-    prepared = prepare(asked)
+    prepared = prepare(asked, online=not (asked.locked or asked.settings.offline))
     if asked.locked:
         lock.require_unmoved(prepared.resolved, prepared.whole)
     if asked.settings.offline:
         require_offline(prepared.plan, prepared.matches, prepared.resolved)
     if prepared.missing:
         raise ModelspecError(prepared.missing)
+    require_resolved(prepared.plan, prepared.resolved)
     on_prepared(prepared)
     try:
         return _built(prepared, on_event)
@@ -161,9 +168,11 @@ def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
             return _finished(prepared, _records(prepared, prepared.plan), frozenset())
     for _ in range(_ATTEMPTS):
         with prepared.store.session(), suppress(BlobLostError):  # one session: nothing is pruned before it is published
-            records, ran, warned = _run(prepared, on_event)
-            outcome = _finished(prepared, records, ran)
-            return replace(outcome, warnings=(*warned, *outcome.warnings))
+            asked = prepared.asked
+            run = Run(prepared.plan, prepared.resolved, prepared.store, asked.settings, asked.judged)
+            done = run.phases(on_event)
+            outcome = _finished(prepared, done.records, frozenset(done.ran))
+            return replace(outcome, warnings=(*done.warned, *outcome.warnings))
     raise fail("MS602", "what the cache holds is lost or damaged each time it is made", help="use another --cache-dir")
 
 
@@ -176,40 +185,9 @@ def _records(prepared: Prepared, plan: Plan) -> dict[str, Record]:
     return {id_: record for id_, record in found.items() if record is not None}
 
 
-def _run(
-    prepared: Prepared, on_event: Callable[[Event], None]
-) -> tuple[dict[str, Record], frozenset[str], tuple[Diagnostic, ...]]:
-    """The records of the plan, the actions that ran, and what is to be said of the machine."""
-    records: dict[str, Record] = {}
-    ran: set[str] = set()
-    warned: list[Diagnostic] = []
-    problems: list[Diagnostic] = []
-    logs: list[str] = []
-    for event in execute(prepared.plan, prepared.resolved, prepared.store, prepared.asked.settings):
-        on_event(event)
-        match event:
-            case Warned(warning):
-                warned.append(warning)
-            case Cached(action, record):
-                records[action.id] = record
-            case Finished(action, record):
-                records[action.id] = record
-                ran.add(action.id)
-            case Failed(action, found, log):
-                problems += [p.at(message=f"{action.label}: {p.message}") for p in found]
-                logs += [f"log of {action.label}: {log}"] if log else []
-    if problems:
-        raise ModelspecError((*problems, *warned), tuple(logs))
-    return records, frozenset(ran), tuple(warned)
-
-
 def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str]) -> Outcome:
     """Judge and publish. Raises BlobLostError."""
-    warnings = prepared.resolved.loaded.warnings + tuple(
-        placed(warning, prepared.plan.actions[id_], prepared.resolved)
-        for id_, record in records.items()
-        for warning in record.diagnostics()
-    )
+    warnings = prepared.resolved.loaded.warnings + warnings_of(prepared.plan, prepared.resolved, records)
     if not prepared.plan.complete:
         return Outcome(prepared, None, False, False, len(ran), len(records) - len(ran), (), {}, (), (), warnings)
     resolved, store, output = prepared.resolved, prepared.store, prepared.asked.output
@@ -217,7 +195,7 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     kept, dropped = _other_targets(prepared, folder) if folder else ((), ())
     plan = prepared.whole.only([label for label in prepared.whole.targets if label in {*prepared.plan.targets, *kept}])
     records = {**_records(prepared, plan), **records}
-    figures = {label: gates.figures(plan, target, records, store.read) for label, target in plan.targets.items()}
+    figures = figures_of(plan, records, store)
     results = tuple(gates.check(resolved.loaded.spec, figures))
     if prepared.asked.judged and (failed := [result for result in results if not result.passed]):
         # The warnings may say why.

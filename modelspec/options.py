@@ -34,6 +34,10 @@ class Options(BaseModel):
     folders: ClassVar[tuple[str, ...]] = ()
     """Those of them that may name a folder."""
 
+    def named_by(self, field: str) -> Any:
+        """The file that a field of `paths` names; a tuple of several, or none."""
+        return getattr(self, field)
+
     def entrypoints(self) -> tuple[str, ...]:
         """The user code these options call, each as `file.py:callable`."""
         return ()

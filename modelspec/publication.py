@@ -1,6 +1,5 @@
 """What a build publishes: the files of each target, and what is written about them."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from modelspec import digest, toolchain
-from modelspec.gates import Figures, GateResult, quantity
+from modelspec.figures import FORMAT, Figures, as_file
+from modelspec.gates import GateResult, quantity
 from modelspec.lock import Published
 from modelspec.plan import Plan
 from modelspec.resolve import Resolved
@@ -18,7 +18,6 @@ from modelspec.store.files import sync_folder
 from modelspec.store.record import Record
 from modelspec.store.store import Store
 
-FORMAT = 1
 CHECKSUMS = "checksums.txt"
 BUILD = "build.json"
 METRICS = "metrics.json"
@@ -68,7 +67,7 @@ def _files(publication: Publication, label: str) -> Iterator[Published]:
             yield Published("/".join(filter(None, (below, name))), sha256, action.determinism, (action.stage.name,))
     makers = [plan.actions[made.action] for made in target.metrics]
     stages = tuple(action.stage.name for action in makers if action.determinism is not Determinism.MEASURED)
-    sha256 = digest.of_bytes(_json(_metrics(publication.figures[label])))
+    sha256 = digest.of_bytes(as_file(publication.figures[label].reproducible()))
     yield Published(METRICS, sha256, Determinism.NUMERIC, stages)
 
 
@@ -79,7 +78,7 @@ def fill(draft: Path, publication: Publication, store: Store) -> None:
         for file in files:
             path = draft / label / file.path
             if file.path == METRICS:
-                _write(draft, f"{label}/{file.path}", _json(_metrics(publication.figures[label])))
+                _write(draft, f"{label}/{file.path}", as_file(publication.figures[label].reproducible()))
             else:
                 store.take(file.sha256, path)
                 path.chmod(0o644)
@@ -87,7 +86,7 @@ def fill(draft: Path, publication: Publication, store: Store) -> None:
     listed.append(_write(draft, CARD, _card(publication)))
     sums = digest.sums(listed).encode()
     _write(draft, CHECKSUMS, sums)
-    _write(draft, BUILD, _json(_build_record(publication, digest.of_bytes(sums))))
+    _write(draft, BUILD, as_file(_build_record(publication, digest.of_bytes(sums))))
     for written in (draft, *sorted(draft.rglob("*"))):
         if written.is_dir():
             written.chmod(0o755)
@@ -105,30 +104,15 @@ def _write(folder: Path, path: str, data: bytes) -> tuple[str, str]:
     return digest.of_bytes(data), path
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def _metrics(figures: Figures) -> dict[str, Any]:
-    values = {name: value for name, value in figures.metrics.items() if not _is_measured(name, figures)}
-    return {"formatVersion": FORMAT, "metrics": values, "source": figures.source, "stages": figures.details}
-
-
-def _is_measured(name: str, figures: Figures) -> bool:
-    return any(name in value.get("metrics", {}) for value in figures.measured.values())
-
-
 def _card(publication: Publication) -> bytes:
     from modelspec.render import render
 
     spec = publication.resolved.loaded.spec
     targets = [
-        {"label": label, "target": next(t for t in spec.targets if t.label == label), **_metrics(figures)}
+        {"label": label, "target": next(t for t in spec.targets if t.label == label), **figures.reproducible()}
         for label, figures in publication.figures.items()
     ]
-    reproducible = [
-        gate for gate in publication.gates if not _is_measured(gate.metric, publication.figures[gate.target])
-    ]
+    reproducible = [gate for gate in publication.gates if not publication.figures[gate.target].is_measured(gate.metric)]
     return render(
         "card/MODEL_CARD.md.j2",
         filters={"figure": quantity},

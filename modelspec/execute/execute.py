@@ -1,7 +1,7 @@
 """Runs a plan: ready actions in worker processes, each result into the store, one event per step."""
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from modelspec.plan import Action, Plan
 from modelspec.resolve import Resolved
 from modelspec.stage import Determinism
 from modelspec.store.files import CacheUnavailableError, cache_errors
-from modelspec.store.locks import FileLock
+from modelspec.store.locks import FileLock, release
 from modelspec.store.record import Record
 from modelspec.store.store import BlobLostError, Store
 
@@ -53,10 +53,15 @@ class _Running:
     killed: bool = False
 
 
-def execute(plan: Plan, resolved: Resolved, store: Store, settings: Settings) -> Iterator[Event]:
-    """Run every action that has no record; afterwards the store holds one for each that did not fail."""
+def execute(
+    plan: Plan, resolved: Resolved, store: Store, settings: Settings, done: Mapping[str, Record] | None = None
+) -> Iterator[Event]:
+    """Run every action that has no record; afterwards the store holds one for each that did not fail.
+
+    Of what is in `done`, which ran before in this build, nothing is said; it runs again only where its bytes are lost.
+    """
     with store.session() as folder:
-        run = _Run(plan, resolved, store, settings, Pool(folder))
+        run = _Run(plan, resolved, store, settings, Pool(folder), dict(done or {}))
         try:
             yield from run.events()
         finally:
@@ -83,7 +88,7 @@ class _Run:
     """Actions with known outputs whose bytes are needed: the others do not run."""
 
     def events(self) -> Iterator[Event]:
-        self.pending = dict(self.plan.actions)
+        self.pending = {id_: action for id_, action in self.plan.actions.items() if id_ not in self.records}
         taken = {need for action in self.plan.actions.values() for need in action.needs}
         self.wanted = {a.id for a in self.pending.values() if a.id not in taken or a.stage.name in self.settings.fresh}
         while self.running or any(not self._is_idle(action) for action in self.pending.values()):
@@ -286,12 +291,6 @@ class _Run:
     def _failure(self, match: Match, problems: tuple[Diagnostic, ...], log: str) -> Failed:
         self.failed.add(match.action.id)
         return Failed(match.action, tuple(placed(p, match.action, self.resolved) for p in problems), log)
-
-
-def release(locks: list[FileLock]) -> None:
-    """Let the next ones in."""
-    for lock in locks:
-        lock.release()
 
 
 def _modules(action: Action) -> tuple[str, ...]:

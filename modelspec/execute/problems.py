@@ -42,6 +42,18 @@ def require_offline(plan: Plan, matches: Mapping[str, Match], resolved: Resolved
         raise ModelspecError(found)
 
 
+def require_resolved(plan: Plan, resolved: Resolved) -> None:
+    """Raise MS408 for what is not in model.lock and may not be looked up."""
+    lacking = {text: action for action in plan.actions.values() if (text := action.stage.unresolved())}
+    fix = "leave --offline out once, and check model.lock in"
+    found = (
+        placed(Diagnostic("MS408", f"{text} is not in model.lock, and --offline looks nothing up", help=fix), action, resolved)
+        for text, action in lacking.items()
+    )  # fmt: skip
+    if problems := tuple(found):
+        raise ModelspecError(problems)
+
+
 def irreplaceable(action: Action) -> Diagnostic:
     """MS602 for a `recorded` result whose bytes are lost: made again unasked, it would be another."""
     return Diagnostic(

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from modelspec.errors import fail
 from modelspec.options import Duration, Options, Size, refuse
-from modelspec.stage import Determinism, Job, Stage
+from modelspec.stage import Determinism, Job, Request, Stage
 
 _LEAST_BODY = 1000
 
@@ -71,6 +71,13 @@ class Serve(Stage):
         description="Whether idle threads spin: faster alone on a machine, slower beside others.",
         examples=[True],
     )
+
+    @classmethod
+    def configure(cls, request: Request) -> Self | None:
+        """Asked for by its block, or by an image."""
+        block = request.blocks.get(cls.name)
+        implied = not {"containerize", "manifests"}.isdisjoint(request.blocks)
+        return cls() if block is None and implied else block
 
     @model_validator(mode="after")
     def _takes_something(self) -> Self:

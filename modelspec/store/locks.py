@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -72,3 +72,9 @@ def held(path: Path, deadline_s: float, what: str, *, shared: bool = False) -> I
         time.sleep(_POLL_S)
     with lock:
         yield
+
+
+def release(locks: Iterable[FileLock]) -> None:
+    """Let the next ones in."""
+    for lock in locks:
+        lock.release()

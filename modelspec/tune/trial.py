@@ -12,7 +12,8 @@ from modelspec.build import Asked, Prepared, build
 from modelspec.errors import Diagnostic, Exit, ModelspecError
 from modelspec.execute.events import Event
 from modelspec.execute.execute import Settings
-from modelspec.gates import Figures, GateResult
+from modelspec.figures import Figures
+from modelspec.gates import GateResult
 from modelspec.metric import METRICS, direction
 from modelspec.spec.edit import edited
 from modelspec.spec.load import Loaded, load

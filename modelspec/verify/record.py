@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelspec import registry, toolchain
 from modelspec.errors import Diagnostic, ModelspecError, fail
-from modelspec.publication import BUILD, FORMAT
+from modelspec.figures import FORMAT
+from modelspec.publication import BUILD
 from modelspec.target import Name, Target
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -85,7 +85,7 @@ def test_half_the_channels_go_and_the_gate_holds(digits: Project) -> None:
 
 def test_the_library_is_asked_for_only_where_it_is_used(digits: Project) -> None:
     from modelspec.build import Asked, prepare
-    from modelspec.plan import packages_needed
+    from modelspec.phases import packages_needed
 
     def needed() -> tuple[str, ...]:
         prepared = prepare(Asked(digits.spec, digits.cache))

@@ -1,0 +1,1 @@
+"""Container images: references, descriptors, layouts, registries and the Docker engine."""

@@ -1,0 +1,101 @@
+"""Runs a plan in two phases: what the gates judge; then, where all of them passed, what waits for them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from modelspec import gates
+from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
+from modelspec.execute.execute import Settings, execute
+from modelspec.execute.problems import placed
+from modelspec.figures import Figures
+from modelspec.framework import Framework
+from modelspec.plan import Plan
+from modelspec.resolve import Resolved
+from modelspec.store.record import Record
+from modelspec.store.store import Store
+
+
+@dataclass
+class Ran:
+    """What came of a plan: the records of its actions, which of them ran, and what is to be said of the machine."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    ran: set[str] = field(default_factory=set)
+    warned: list[Diagnostic] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A plan, and where and how it runs."""
+
+    plan: Plan
+    resolved: Resolved
+    store: Store
+    settings: Settings
+    judged: bool
+    """Whether a failed gate keeps the second phase from running."""
+
+    def phases(self, on_event: Callable[[Event], None]) -> Ran:
+        """Run it all. Raises ModelspecError where an action or a gate fails, and BlobLostError."""
+        done = Ran()
+        if self.plan.has_gated:
+            self._phase(self.plan.before_gates(), done, on_event)
+            if self.judged:
+                require_passed(self.plan, self.resolved, done.records, self.store)
+        self._phase(self.plan, done, on_event)
+        return done
+
+    def _phase(self, plan: Plan, done: Ran, on_event: Callable[[Event], None]) -> None:
+        problems: list[Diagnostic] = []
+        logs: list[str] = []
+        for event in execute(plan, self.resolved, self.store, self.settings, done.records):
+            on_event(event)
+            match event:
+                case Warned(warning):
+                    done.warned += [] if warning in done.warned else [warning]
+                case Cached(action, record):
+                    done.records[action.id] = record
+                case Finished(action, record):
+                    done.records[action.id] = record
+                    done.ran.add(action.id)
+                case Failed(action, found, log):
+                    problems += [p.at(message=f"{action.label}: {p.message}") for p in found]
+                    logs += [f"log of {action.label}: {log}"] if log else []
+        if problems:
+            raise ModelspecError((*problems, *done.warned), tuple(logs))
+
+
+def figures_of(plan: Plan, records: Mapping[str, Record], store: Store) -> dict[str, Figures]:
+    """What was measured of each target. Raises BlobLostError."""
+    return {label: gates.figures(plan, target, records, store.read) for label, target in plan.targets.items()}
+
+
+def warnings_of(plan: Plan, resolved: Resolved, records: Mapping[str, Record]) -> tuple[Diagnostic, ...]:
+    """What the stages of these records had to say, with its lines of model.yaml."""
+    return tuple(
+        placed(warning, plan.actions[id_], resolved)
+        for id_, record in records.items()
+        for warning in record.diagnostics()
+    )
+
+
+def require_passed(plan: Plan, resolved: Resolved, records: Mapping[str, Record], store: Store) -> None:
+    """Raise MS502 for each gate that fails, together with the warnings, which may say why."""
+    results = gates.check(resolved.loaded.spec, figures_of(plan, records, store))
+    if failed := [result for result in results if not result.passed]:
+        warnings = (*resolved.loaded.warnings, *warnings_of(plan, resolved, records))
+        raise ModelspecError((*(gates.problem(result, resolved) for result in failed), *warnings))
+
+
+def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]:
+    """The distributions that the plan's actions use, by the extra that brings them; `requires` for the user's own."""
+    needed: dict[str, set[str]] = {}
+    for name in {name for action in plan.actions.values() for name in action.packages}:
+        own = (*source.packages, *source.optional)
+        extra = "requires" if name in source.requires else source.name if name in own else "onnx"
+        needed.setdefault(extra, set()).add(name)
+    for action in plan.actions.values():
+        if tools := action.stage.tools():
+            needed.setdefault(action.stage.extra, set()).update(tools)
+    return {extra: tuple(sorted(names)) for extra, names in needed.items()}
