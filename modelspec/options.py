@@ -53,7 +53,8 @@ def refuse(code: str, message: str, help: str = "") -> PydanticCustomError:
     return PydanticCustomError(code, escaped, {"help": help})
 
 
-def _project_path(value: str) -> str:
+def check_project_path(value: str) -> str:
+    """The value, if it is a path inside the project; else MS210 or MS211."""
     path = PurePosixPath(value)
     if not value or value != value.strip() or any(ord(char) < 32 for char in value):
         raise refuse(
@@ -69,7 +70,7 @@ def _project_path(value: str) -> str:
 
 
 def _pattern(value: str) -> str:
-    parts = PurePosixPath(_project_path(value)).parts
+    parts = PurePosixPath(check_project_path(value)).parts
     if not parts or any("**" in part and part != "**" for part in parts):
         raise refuse("MS210", f"{value!r} is not a pattern of files", "for example: src/**/*.py")
     return value
@@ -80,7 +81,7 @@ def text(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern})
 
 
-ProjectPath = Annotated[str, AfterValidator(_project_path)]
+ProjectPath = Annotated[str, AfterValidator(check_project_path)]
 """A path relative to the spec's folder, with forward slashes, that stays inside it."""
 Pattern = Annotated[str, AfterValidator(_pattern)]
 """A glob relative to the spec's folder; `**` stands for any folders between."""
@@ -92,7 +93,7 @@ def check_entrypoint(value: str) -> str:
     """The value, if it is `file.py:callable`; else MS212."""
     if not re.fullmatch(ENTRYPOINT, value):
         raise refuse("MS212", f"{value!r} is not of the form file.py:callable", "for example: model.py:build")
-    _project_path(value.partition(":")[0])
+    check_project_path(value.partition(":")[0])
     return value
 
 

@@ -38,7 +38,11 @@ def offline(action: Action) -> Diagnostic | None:
 def require_offline(plan: Plan, matches: Mapping[str, Match], resolved: Resolved) -> None:
     """Raise MS642 for each action that would have to run, and takes the network."""
     work = [action for id_, action in plan.actions.items() if matches[id_].is_work]
-    if found := tuple(placed(problem, action, resolved) for action in work if (problem := offline(action))):
+    if found := tuple(
+        placed(problem, action, resolved)
+        for action in work
+        if not action.stage.unresolved() and (problem := offline(action))
+    ):
         raise ModelspecError(found)
 
 

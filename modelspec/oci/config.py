@@ -8,6 +8,8 @@ from typing import Any
 USER = "65532:65532"
 """Nobody in particular: what distroless images call nonroot."""
 _SECOND = 1_000_000_000
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""What engines take where a base sets none; written here so that no engine has to."""
 _KEPT = ("Env", "Labels", "WorkingDir")
 """What is taken over from the base; its command, user, ports and volumes are for another program."""
 
@@ -41,12 +43,14 @@ def image_config(
 ) -> dict[str, Any]:
     """The config of the base with layers on top of it. `base` is the config of the base image."""
     inherited = {key: value for key, value in (base.get("config") or {}).items() if key in _KEPT and value}
-    environment = dict(entry.partition("=")[::2] for entry in inherited.get("Env", ())) | dict(program.environment)
+    of_base = dict(entry.partition("=")[::2] for entry in inherited.get("Env", ()))
+    environment = {"PATH": _PATH, **of_base, **program.environment}
+    kept = {k: v for k, v in inherited.get("Labels", {}).items() if not k.startswith("org.opencontainers.image.")}
     time = created(epoch)
     config = {
         **inherited,
         "Env": [f"{name}={value}" for name, value in environment.items()],
-        "Labels": {**inherited.get("Labels", {}), **labels},
+        "Labels": {**kept, **labels},
         "WorkingDir": "/",
         "User": USER,
         "Entrypoint": list(program.entrypoint),

@@ -20,6 +20,8 @@ BLOBS = "blobs/sha256"
 INDEX = "index.json"
 DOCKER = "manifest.json"
 MARKER = "oci-layout"
+ARTIFACT_SUFFIX = "-model"
+"""What the tag of the artifact ends with."""
 REF_NAME = "org.opencontainers.image.ref.name"
 
 
@@ -71,6 +73,14 @@ class Layout:
     def add_json(self, value: Any, media_type: str) -> Descriptor:
         """Put the canonical JSON of a value among the blobs."""
         return self.add_blob(digest.canonical_json(value), media_type)
+
+    def finish(self, images: Sequence[Descriptor], artifact: Descriptor, tag: str, docker: Sequence[dict[str, Any]]) -> None:  # fmt: skip
+        """Write the index: first what is deployed, an index of its own where there are several platforms; then the artifact."""
+        deployed = images[0]
+        if len(images) > 1:
+            listed = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [each.to_json() for each in images]}
+            deployed = self.add_json(listed, OCI_INDEX)
+        self.write_index([named(deployed, tag), named(artifact, f"{tag}{ARTIFACT_SUFFIX}")], docker)
 
     def write_index(self, descriptors: Sequence[Descriptor], images: Sequence[dict[str, Any]]) -> None:
         """Finish the layout. `images` is what Docker's manifest.json lists."""
