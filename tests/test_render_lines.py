@@ -8,7 +8,9 @@ from modelspec.render import TemplateError, render_traced
 
 
 def test_lines_of_loops(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml.j2").write_text("a: 1\nb:\n  {% for x in xs %}\n  - {{ x }}\n    # x\n  {% endfor %}\nc: {{ c }}\n")
+    (tmp_path / "a.yaml.j2").write_text(
+        "a: 1\nb:\n  {% for x in xs %}\n  - {{ x }}\n    # x\n  {% endfor %}\nc: {{ c }}\n"
+    )
     found = render_traced("a.yaml.j2", [tmp_path], {"xs": [1, 2], "c": "x\ny\ue0009\ue001"})
     assert found.text == 'a: 1\nb:\n  - 1\n    # x\n  - 2\n    # x\nc: "x\\ny\\ue0009\ue001"\n'
     assert found.lines[:-1] == (1, 2, 4, 5, 4, 5, 7)

@@ -61,6 +61,7 @@ def test_the_values_fit_their_schema_and_others_do_not(name: str, tmp_path: Path
     Draft7Validator.check_schema(schema)
     values = load(folder / "values.yaml")
     assert list(Draft7Validator(schema).iter_errors(values)) == []
+    wrong: dict[str, Any]
     for wrong in ({"image": "digits:latest"}, {"replica": 2}, {"resources": {}}, {"scheme": "FTP"}):
         assert list(Draft7Validator(schema).iter_errors(values | wrong))
 

@@ -22,7 +22,7 @@ PORT = 29443
 def config(folder: Path, **nginx: Any) -> Path:
     """nginx.conf with all that it writes below a folder."""
     output = written(folder / "out", {"formats": ("nginx",), "nginx": nginx}, serve={"port": 8080}) / "nginx"
-    text = (output / "nginx.conf").read_text().replace("/tmp/", f"{folder}/")
+    text = (output / "nginx.conf").read_text().replace("/tmp/nginx", f"{folder}/nginx")
     (folder / "nginx.conf").write_text(text)
     return folder / "nginx.conf"
 
@@ -52,17 +52,29 @@ def test_nginx_takes_it_with_tls(tmp_path: Path) -> None:
     tool("nginx")("-t", "-p", tmp_path, "-c", text)  # fmt: skip
 
 
+def asked(path: str, body: str | None = None) -> int:
+    """The status of one request through nginx."""
+    connection = HTTPConnection("127.0.0.1", PORT, timeout=20)
+    try:
+        connection.request("GET" if body is None else "POST", path, body, {"content-type": "application/json"})
+        with connection.getresponse() as answer:
+            answer.read()
+            return answer.status
+    finally:
+        connection.close()
+
+
 @contextmanager
 def running(folder: Path, **nginx: Any) -> Iterator[None]:
     path = config(folder, **nginx)
     tool("nginx")("-t", "-p", folder, "-c", path)
     process = subprocess.Popen(
-        ["/usr/sbin/nginx", "-p", folder, "-c", path, "-g", "daemon off;"], stderr=subprocess.PIPE
+        ["/usr/sbin/nginx", "-p", folder, "-c", path, "-g", "daemon off;"], stderr=subprocess.DEVNULL
     )
     try:
         for _ in range(100):
             try:
-                HTTPConnection("127.0.0.1", PORT, timeout=1).connect()
+                asked("/")
                 break
             except OSError:
                 time.sleep(0.05)
@@ -84,16 +96,10 @@ def test_a_server_that_is_killed_under_load_fails_no_request(tmp_path: Path) -> 
 
     def ask() -> None:
         while not stop.is_set():
-            connection = HTTPConnection("127.0.0.1", PORT, timeout=20)
             try:
-                connection.request("POST", "/v2/models/line/infer", body, {"content-type": "application/json"})
-                answer = connection.getresponse()
-                answer.read()
-                found[answer.status] += 1
+                found[asked("/v2/models/line/infer", body)] += 1
             except OSError as error:
                 found[repr(error)] += 1
-            finally:
-                connection.close()
 
     try:
         addresses = tuple(f"127.0.0.1:{server.port}" for server in servers)
@@ -122,19 +128,9 @@ def test_only_the_protocol_is_reached_and_callers_are_limited(tmp_path: Path) ->
     server = next(ends)(line(tmp_path))
     try:
         with running(tmp_path, servers=(f"127.0.0.1:{server.port}",), listen=PORT, rate=1):
-            found = {}
-            for path in ("/metrics", "/openapi.json", "/v2/health/ready", "/v2/health/live"):
-                connection = HTTPConnection("127.0.0.1", PORT, timeout=20)
-                connection.request("GET", path)
-                found[path] = connection.getresponse().status
-                connection.close()
+            found = {path: asked(path) for path in ("/metrics", "/openapi.json", "/v2/health/ready", "/v2/health/live")}
             assert found == {"/metrics": 404, "/openapi.json": 404, "/v2/health/ready": 200, "/v2/health/live": 200}
-            statuses = []
-            for _ in range(5):
-                connection = HTTPConnection("127.0.0.1", PORT, timeout=20)
-                connection.request("GET", "/v2/health/live")
-                statuses.append(connection.getresponse().status)
-                connection.close()
+            statuses = [asked("/v2/health/live") for _ in range(5)]
             assert 429 in statuses
     finally:
         list(ends)
