@@ -181,6 +181,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS632": (Exit.INTEGRITY, "a result is not the one that model.lock pins"),
     "MS633": (Exit.INTEGRITY, "there is no model.lock"),
     "MS650": (Exit.INTEGRITY, "an image is not whole"),
+    "MS651": (Exit.INTEGRITY, "the model in an image is not the published one"),
     "MS653": (Exit.INTEGRITY, "a registry gives other bytes than their digest says"),
     "MS654": (Exit.INTEGRITY, "the version is in the registry with another digest"),
     "MS655": (Exit.INTEGRITY, "a manifest that cannot be understood"),

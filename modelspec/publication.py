@@ -1,7 +1,7 @@
 """What a build publishes: the files of each target, and what is written about them."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from modelspec import digest, toolchain
 from modelspec.figures import FORMAT, Figures, as_file
 from modelspec.gates import GateResult, quantity
 from modelspec.lock import Published
+from modelspec.oci.contents import LayoutSaid, describe
+from modelspec.oci.layout import Layout
 from modelspec.plan import Plan
 from modelspec.resolve import Resolved
 from modelspec.spec.model import ModelSpec
@@ -86,7 +88,7 @@ def fill(draft: Path, publication: Publication, store: Store) -> None:
     listed.append(_write(draft, CARD, _card(publication)))
     sums = digest.sums(listed).encode()
     _write(draft, CHECKSUMS, sums)
-    _write(draft, BUILD, as_file(_build_record(publication, digest.of_bytes(sums))))
+    _write(draft, BUILD, as_file(_build_record(publication, digest.of_bytes(sums), draft)))
     for written in (draft, *sorted(draft.rglob("*"))):
         if written.is_dir():
             written.chmod(0o755)
@@ -130,7 +132,13 @@ def _card_rows(spec: ModelSpec) -> list[tuple[str, str]]:
     return [(name.replace("_", " ").capitalize(), text) for name, text in rows if text]
 
 
-def _build_record(publication: Publication, checksums: str) -> dict[str, Any]:
+def images_of(folder: Path, labels: Iterable[str]) -> dict[str, LayoutSaid]:
+    """The images of a published folder, by target."""
+    layouts = {label: Layout(folder / label / "image") for label in labels}
+    return {label: describe(layout) for label, layout in layouts.items() if layout.exists}
+
+
+def _build_record(publication: Publication, checksums: str, draft: Path) -> dict[str, Any]:
     """build.json: everything about this build, times included."""
     resolved, plan = publication.resolved, publication.plan
     packages = {n: v for action in plan.actions.values() for n, v in action.packages.items()}
@@ -147,6 +155,7 @@ def _build_record(publication: Publication, checksums: str) -> dict[str, Any]:
         "metrics": {label: figures.metrics for label, figures in publication.figures.items()},
         "measured": {label: figures.measured for label, figures in publication.figures.items()},
         "gates": [asdict(gate) for gate in publication.gates],
+        "images": {label: said.as_record() for label, said in images_of(draft, publication.plan.targets).items()},
     }
 
 

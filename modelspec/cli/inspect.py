@@ -1,7 +1,9 @@
-"""`modelspec inspect`: what lies in a published folder."""
+"""`modelspec inspect`: what lies in a published folder, an OCI layout or a registry."""
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,19 +12,76 @@ from modelspec.errors import fail
 
 
 @click.command()
-@click.argument("folder", type=options.FOLDER)
+@click.argument("what", metavar="FOLDER|REF")
+@options.deadline_option
 @options.format_option("human", "json")
 @options.color_option
-def command(folder: Path, format_: str) -> None:
-    """Show the targets, figures, gates and files of dist/<name>/<version>."""
-    from modelspec.report import summary
+def command(what: str, timeout: float, format_: str) -> None:
+    """Show dist/<name>/<version>, an OCI layout, or an image in a registry."""
+    folder = Path(what)
+    if (folder / "oci-layout").is_file():
+        _show_layout(folder, format_)
+    elif not folder.exists() and _names_a_registry(what):
+        _show_remote(what, timeout, format_)
+    else:
+        _show_build(folder, format_)
+
+
+def _names_a_registry(what: str) -> bool:
+    """A folder that is not there is a slip, and no name of Docker Hub's."""
+    first, slash, _ = what.partition("/")
+    return bool(slash) and (first == "localhost" or (":" in first or "." in first.strip(".")))
+
+
+def _show_build(folder: Path, format_: str) -> None:
+    from modelspec.oci import description
+    from modelspec.report import images, summary
     from modelspec.report.style import Style
 
     build = folder / "build.json"
     if not build.is_file():
-        raise fail("MS325", f"{folder} holds no build.json", help="give the folder dist/<name>/<version> of a build")
+        raise fail(
+            "MS325",
+            f"{folder} holds no build.json, and is no image",
+            help="give the folder dist/<name>/<version> of a build, an OCI layout, or an image as registry/repository:tag",
+        )
+    style = Style(options.use_color(sys.stdout))
     try:
-        shown = summary.inspect_text(folder, Style(options.use_color(sys.stdout)))
+        shown = summary.inspect_text(folder, style)
     except (ValueError, LookupError, TypeError, AttributeError, FileNotFoundError) as error:
         raise fail("MS325", f"{folder} is not as a build left it: {error}", help="build it again") from error
-    click.echo(build.read_text(encoding="utf-8") if format_ == "json" else shown, nl=False)
+    if format_ == "json":
+        click.echo(build.read_text(encoding="utf-8"), nl=False)
+        return
+    click.echo(shown, nl=False)
+    for layout in sorted(folder.glob("*/image/oci-layout")):
+        click.echo(f"image of {layout.parent.parent.name}")
+        for image in description.of_layout(layout.parent):
+            click.echo(images.as_text(image, style), nl=False)
+
+
+def _show_layout(folder: Path, format_: str) -> None:
+    from modelspec.oci import description
+
+    _show_images(description.of_layout(folder), format_)
+
+
+def _show_remote(what: str, timeout: float, format_: str) -> None:
+    from modelspec.oci import description
+    from modelspec.oci.reference import parse
+    from modelspec.oci.registry import Registry
+
+    reference = parse(what)
+    registry = Registry(reference.host, timeout_s=timeout, say=options.sayer("plain"))
+    _show_images([description.of_registry(registry, reference)], format_)
+
+
+def _show_images(found: list[dict[str, Any]], format_: str) -> None:
+    from modelspec.report import images
+    from modelspec.report.style import Style
+
+    if format_ == "json":
+        click.echo(json.dumps({"formatVersion": 1, "images": found}, indent=2, ensure_ascii=False))
+        return
+    for image in found:
+        click.echo(images.as_text(image, Style(options.use_color(sys.stdout))), nl=False)

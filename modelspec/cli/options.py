@@ -118,6 +118,18 @@ def timeout_option(command: F) -> F:
     )(command)
 
 
+def deadline_option(command: F) -> F:
+    """`--timeout`: how long a transfer may take."""
+    return click.option(
+        "--timeout", type=click.FloatRange(1), default=3600.0, show_default=True, help="Seconds for all of it together."
+    )(command)
+
+
+def sayer(progress: str) -> Callable[[str], None]:
+    """What goes on behind a transfer, to stderr."""
+    return (lambda _: None) if progress == "none" else (lambda text: click.echo(f"  {text}", err=True))
+
+
 def memory_option(command: F) -> F:
     """`--memory`: how much an action may hold."""
     return click.option(

@@ -64,13 +64,16 @@ class Access:
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise fail("MS661", f"the registry {self._host} wants its password sent to {parts.netloc[:80]!r} without TLS",
                        help="tell who runs the registry; nothing was sent")  # fmt: skip
-        asked = {"service": challenge.get("service", ""), "scope": challenge.get("scope") or scope}
-        return self._transport.persist("a token", lambda: self._asked(realm, {k: v for k, v in asked.items() if v}))
+        scopes = dict.fromkeys([*scope.split(), *challenge.get("scope", "").split()])
+        asked = [("service", challenge["service"])] if challenge.get("service") else []
+        return self._transport.persist("a token", lambda: self._asked(realm, [*asked, *(("scope", s) for s in scopes)]))
 
-    def _asked(self, realm: str, query: dict[str, str]) -> str:
+    def _asked(self, realm: str, query: list[tuple[str, str]]) -> str:
         known = self._known()
         if known is not None and known.identity:
-            form = {"grant_type": "refresh_token", "refresh_token": known.identity, "client_id": "modelspec", **query}
+            form = [("grant_type", "refresh_token"), ("refresh_token", known.identity), ("client_id", "modelspec")]
+            scopes = " ".join(value for key, value in query if key == "scope")  # one field here, by RFC 6749
+            form += [*(pair for pair in query if pair[0] != "scope"), ("scope", scopes)]
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
             answer = self._transport.send("POST", realm, headers, urlencode(form).encode())
         else:

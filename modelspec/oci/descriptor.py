@@ -24,7 +24,7 @@ class Descriptor:
     media_type: str
     digest: str
     size: int
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     platform: str = ""
 
     def to_json(self) -> dict[str, Any]:

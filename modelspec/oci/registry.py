@@ -11,7 +11,7 @@ from modelspec.errors import ModelspecError, fail
 from modelspec.oci import credentials, document
 from modelspec.oci.access import Access
 from modelspec.oci.descriptor import INDEXES, MANIFESTS, Descriptor
-from modelspec.oci.reference import DOCKER_HUB, Reference
+from modelspec.oci.reference import DOCKER_HUB, Reference, is_digest
 from modelspec.oci.transport import Part, PassingError, Response, Transport, is_loopback
 
 _ACCEPTED = ", ".join(sorted(INDEXES | MANIFESTS))
@@ -54,7 +54,7 @@ class Registry:
                 return ""
             self.expect(answer, 200, f"{reference}")
             found = answer.headers.get("Docker-Content-Digest", "")
-        return found or f"sha256:{digest.of_bytes(self.manifest(reference))}"
+        return found if is_digest(found) else f"sha256:{digest.of_bytes(self.manifest(reference))}"
 
     def pull_blob(self, repository: str, descriptor: Descriptor, path: Path, progress: Callable[[int], None] = lambda _: None) -> None:  # fmt: skip
         """Bring a blob to `path`, and go on where an interrupted connection ended. Raises MS413, and MS653."""
@@ -76,6 +76,18 @@ class Registry:
         if f"sha256:{running.sha256}" != descriptor.digest:
             path.unlink(missing_ok=True)
             raise _other(f"a blob of {self.host}/{repository}", running.sha256, descriptor.digest)
+
+    def read_blob(self, repository: str, descriptor: Descriptor) -> bytes:
+        """A small blob, such as the config of an image. Raises MS413, MS653 and MS661."""
+        if descriptor.size > document.LARGEST:
+            raise fail(
+                "MS661", f"a config of {self.host}/{repository} has {descriptor.size} bytes", help="push it again"
+            )
+        what = f"blob {descriptor.digest[7:19]}"
+        data = self.transport.persist(what, lambda: b"".join(self._blob(repository, descriptor, 0)))
+        if f"sha256:{digest.of_bytes(data)}" != descriptor.digest:
+            raise _other(f"a blob of {self.host}/{repository}", digest.of_bytes(data), descriptor.digest)
+        return data
 
     def ask(self, method: str, path: str, scope: str, *, headers: dict[str, str] | None = None, body: bytes | Part | None = None) -> Response:  # fmt: skip
         """One request below /v2/ (or to an address that the registry gave), again while its faults pass."""
@@ -128,7 +140,7 @@ class Registry:
         content_type, said, data = self.transport.persist(f"manifest {reference.wanted[:19]}", attempt)
         found = digest.of_bytes(data)
         for expected in (reference.digest, said):
-            if expected.startswith("sha256:") and expected != f"sha256:{found}":
+            if is_digest(expected) and expected != f"sha256:{found}":
                 raise _other(f"the manifest of {reference}", found, expected)
         media_type = document.media_type(data, content_type, str(reference))
         return Descriptor(media_type, f"sha256:{found}", len(data)), data

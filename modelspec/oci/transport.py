@@ -118,6 +118,8 @@ class Transport:
                 raise fail("MS661", f"the registry {self.host} sends more than {limit >> 20} MiB where a few KiB are due",
                            help="check the address of the registry")  # fmt: skip
         length = response.headers.get("Content-Length", "")
+        if not data and not length and "Transfer-Encoding" not in response.headers:
+            raise PassingError("the connection was cut in the middle of an answer")
         if length.isascii() and length.isdigit() and int(length) != len(data):
             raise PassingError(f"the connection was cut {int(length) - len(data)} bytes before the end")
         return bytes(data)

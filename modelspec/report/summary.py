@@ -10,6 +10,7 @@ from modelspec.build import Outcome, Prepared
 from modelspec.gates import GateResult
 from modelspec.match import Match, Reason, State
 from modelspec.options import bytes_shown
+from modelspec.report.layers import images_lines
 from modelspec.report.progress import actions_counted, reason_shown, relative
 from modelspec.report.style import Style
 
@@ -19,6 +20,8 @@ def build_text(outcome: Outcome, style: Style) -> str:
     lines: list[str] = []
     if outcome.gates:
         lines += ["gates", *(_gate_line(gate, style) for gate in outcome.gates)]
+    if outcome.folder is not None and not outcome.current:
+        lines += images_lines(outcome.folder, outcome.figures)
     counts = f"{outcome.ran} ran, {outcome.cached} cached"
     if outcome.folder is None:
         lines.append(f"done  {counts}; nothing is published with --until")
@@ -149,6 +152,8 @@ def inspect_text(folder: Path, style: Style) -> str:
             lines += [f"  {'cpu':<16} {line}" for line in _needs(said.get("cpu"), style)]
             lines += [f"  {'compressed':<16} {line}" for line in _packed(said.get("package"))]
         lines += [f"  {side[:-1]:<16} {_tensor(t)}" for side, tensors in _signature(folder / label) for t in tensors]
+    if images := images_lines(folder, build["metrics"]):
+        lines += ["", *images]
     if build["gates"]:
         lines.append(f"\n{style.bold('gates')}")
         lines += [_gate_line(GateResult(**gate), style) for gate in build["gates"]]

@@ -12,7 +12,7 @@ from modelspec.gates import GateResult
 from modelspec.publication import BUILD, CHECKSUMS
 from modelspec.spec.load import Loaded, load
 from modelspec.store.files import os_errors_explained
-from modelspec.verify import figures
+from modelspec.verify import figures, images
 from modelspec.verify.files import against_record, check
 from modelspec.verify.golden import Replayed, replay
 from modelspec.verify.project import spec_problems
@@ -111,6 +111,7 @@ def _contents(
     found.others = published.others
     found.add(against_record(published.folder, published.files, published.build))
     found.add(figures.check_metrics(published))
+    found.add(images.check(published.folder, published.files, published.build))
     found.gates, problems = figures.check_gates(published)
     found.add(problems)
     with workers(temporary / "workers", timeout_s) as running:
