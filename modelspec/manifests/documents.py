@@ -23,12 +23,14 @@ class Origin:
     """The lines of the template."""
     keys: Mapping[str, Place]
     """Names that templates use -> the key below `manifests` that decides their value."""
+    asked_by: Place = ("formats",)
+    """The key that asks for the template."""
 
     def problem(self, code: str, message: str, line: int, help: str) -> Diagnostic:
         """A diagnostic that names the template's line, at the key of the spec that is used there."""
         text = self.source[line - 1] if 0 < line <= len(self.source) else ""
         names = (name for piece in _EXPRESSION.findall(text) for name in _NAME.findall(piece))
-        path = next((self.keys[name] for name in names if name in self.keys), ("formats",))
+        path = next((self.keys[name] for name in names if name in self.keys), self.asked_by)
         return Diagnostic(code, f"{self.template}:{line}: {message}", help=help, path=path)
 
 

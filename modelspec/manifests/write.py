@@ -57,7 +57,8 @@ def _file(piece: Piece, folders: list[Path], names: dict[str, Any]) -> tuple[Fil
     source = next(folder / piece.template for folder in folders if (folder / piece.template).is_file())
     if not piece.template.endswith(".j2"):
         return File(piece.output, source.read_text(encoding="utf-8"), None), []
-    origin = Origin(piece.template, tuple(source.read_text(encoding="utf-8").splitlines()), KEYS)
+    asked_by = ("formats",) if source.is_relative_to(folders[-1]) else ("templates",)
+    origin = Origin(piece.template, tuple(source.read_text(encoding="utf-8").splitlines()), KEYS, asked_by)
     try:
         rendered = render_traced(piece.template, folders, {**names, **piece.values})
     except TemplateError as error:
