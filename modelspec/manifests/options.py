@@ -1,5 +1,6 @@
 """The block `manifests:`: what a platform team decides, and nothing that would have no effect."""
 
+from collections.abc import Iterator
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -222,9 +223,9 @@ class Manifests(Options):
     )
 
     @model_validator(mode="after")
-    def _has_effect(self) -> Self:
-        for words, message, fix in _without_effect(self):
-            if words:
+    def _agrees_with_itself(self) -> Self:
+        for is_so, message, fix in _contradictions(self):
+            if is_so:
                 raise refuse("MS362", message, fix)
         return self
 
@@ -232,25 +233,44 @@ class Manifests(Options):
 _OWN_LABELS = {f"app.kubernetes.io/{name}" for name in ("name", "instance", "managed-by")}
 
 
-def _without_effect(block: Manifests) -> list[tuple[bool, str, str]]:
-    """What would do nothing, or contradict: whether it is so, in words, and the fix."""
-    formats, every = set(block.formats), block.environments.values()
-    cluster = formats & {"kubernetes", "kserve", "helm"}
+def _contradictions(block: Manifests) -> list[tuple[bool, str, str]]:
+    """What cannot be meant: whether it is so, in words, and the fix."""
+    environments = block.environments.values()
+    taken = min(_OWN_LABELS & set(block.labels), default="")
     return [
-        (len(formats) < len(block.formats), "a format is named twice", "name it once"),
-        (
-            bool(_OWN_LABELS & set(block.labels)),
-            f"the label {min(_OWN_LABELS & set(block.labels), default='')!r} is set already",
-            "remove it",
-        ),
+        (len(set(block.formats)) < len(block.formats), "a format is named twice", "name it once"),
+        (bool(taken), f"the label {taken!r} is set already", "remove it"),
         (block.replicas is not None and block.autoscale is not None, "replicas and autoscale contradict each other", "remove one of the two"),
-        (block.nginx is not None and "nginx" not in formats, "'nginx' has no effect: the format is not asked for", "add nginx to formats, or remove it"),
-        (block.nginx is None and "nginx" in formats, "the format nginx needs the servers behind it", "add nginx: {servers: [\"10.0.0.7:8080\"]}"),
-        (bool(every) and "kubernetes" not in formats, "'environments' has no effect without the format kubernetes", "add kubernetes to formats, or remove it"),
-        (block.ingress is not None and not formats & {"kubernetes", "helm"}, "'ingress' has no effect without the format kubernetes or helm", "add one of them to formats, or remove it"),
-        (not cluster and bool(block.model_fields_set & {"replicas", "autoscale", "network", "pull_secret", "start"}), "pods are described, and no format for a cluster is asked for", "add kubernetes to formats"),
-        (any(env.replicas is not None and block.autoscale is not None for env in every), "an environment sets replicas, which autoscale decides", "write autoscale there too"),
-        (any(env.autoscale is not None and block.autoscale is None for env in every), "an environment sets autoscale, and there is none", "add autoscale to manifests as well"),
-        (any(env.host is not None and block.ingress is None for env in every), "an environment sets a host, and there is no ingress", "add ingress to manifests as well"),
-        (any(not env.model_fields_set for env in every), "an environment that changes nothing", "say what is otherwise there, or remove it"),
+        (block.nginx is None and "nginx" in block.formats, "the format nginx needs the servers behind it", "add nginx: {servers: [\"10.0.0.7:8080\"]}"),
+        (any(env.replicas is not None and block.autoscale is not None for env in environments), "an environment sets replicas, which autoscale decides", "write autoscale there too"),
+        (any(env.autoscale is not None and block.autoscale is None for env in environments), "an environment sets autoscale, and there is none", "add autoscale to manifests as well"),
+        (any(env.host is not None and block.ingress is None for env in environments), "an environment sets a host, and there is no ingress", "add ingress to manifests as well"),
+        (any(not env.model_fields_set for env in environments), "an environment that changes nothing", "say what is otherwise there, or remove it"),
     ]  # fmt: skip
+
+
+_CLUSTER: tuple[Format, ...] = ("kubernetes", "kserve", "helm")
+_EFFECT: dict[str, tuple[Format, ...]] = {
+    "kubernetes": (*_CLUSTER, "monitoring"),
+    "namespace": (*_CLUSTER, "monitoring"),
+    "annotations": (*_CLUSTER, "monitoring"),
+    "replicas": _CLUSTER,
+    "autoscale": _CLUSTER,
+    "pull_secret": _CLUSTER,
+    "resources": (*_CLUSTER, "compose"),
+    "start": (*_CLUSTER, "compose"),
+    "labels": (*_CLUSTER, "compose"),
+    "ingress": ("kubernetes", "helm"),
+    "network": ("kubernetes", "helm"),
+    "environments": ("kubernetes",),
+    "monitor": ("monitoring",),
+    "nginx": ("nginx",),
+}
+"""Keys -> the formats in which they say something."""
+
+
+def without_effect(block: Manifests) -> Iterator[tuple[str, tuple[Format, ...]]]:
+    """The keys that are written and say nothing in any format that is asked for, with the formats in which they would."""
+    for key, formats in _EFFECT.items():
+        if key in block.model_fields_set and not set(formats) & set(block.formats):
+            yield key, formats

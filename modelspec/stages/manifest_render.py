@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self
 from pydantic import Field
 
 from modelspec import digest, resources
-from modelspec.errors import fail
+from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.manifests import schemas
 from modelspec.manifests.facts import Facts, ImageFacts, ServerFacts
-from modelspec.manifests.options import Manifests
+from modelspec.manifests.options import Manifests, without_effect
 from modelspec.manifests.write import write
 from modelspec.oci.layout import Layout
 from modelspec.stage import Determinism, Job, Request, Stage
@@ -42,10 +42,12 @@ class ManifestRender(Stage):
 
     @classmethod
     def configure(cls, request: Request) -> Self | None:
-        """Asked for by the block `manifests`. Raises MS363 and MS364 where Kubernetes would refuse what is written."""
+        """Asked for by the block `manifests`. Raises MS362 to MS364 where it says nothing, or what Kubernetes would refuse."""
         block = request.blocks.get(cls.block_name)
         if block is None:
             return None
+        if found := tuple(_useless(key, formats) for key, formats in without_effect(block)):
+            raise ModelspecError(found)
         name, image = request.model["name"], getattr(request.blocks.get("containerize"), "image", None)
         if not name[0].isalpha():
             raise fail("MS363", f"{name!r} begins with a digit, and the names of services do not",
@@ -86,6 +88,11 @@ class ManifestRender(Stage):
         write(self.manifests, facts, target, own)
         if "triton" in self.manifests.formats:
             _repository(job.input("artifact"), runtime, target / "triton" / self.model)
+
+
+def _useless(key: str, formats: tuple[str, ...]) -> Diagnostic:
+    fix = f"remove it, or add {' or '.join(formats)} to formats"
+    return Diagnostic("MS362", f"{key!r} has no effect in the formats asked for", help=fix, path=("manifests", key))
 
 
 def shipped(formats: tuple[str, ...]) -> dict[str, str]:

@@ -91,11 +91,11 @@ class Serve(Stage):
         if self.batching:
             self._require_batch(json.loads((job.input("signature") / "signature.json").read_text()))
         runtime["session"] |= {"enable_cpu_mem_arena": self.memory_arena, "allow_spinning": self.spinning}
-        runtime["serve"] = self._settings()
+        runtime["serve"] = self.settings()
         text = json.dumps(runtime, indent=2, sort_keys=True) + "\n"
         (job.output("runtime") / "runtime.json").write_text(text)
 
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """In the words of the server's command line."""
         found: dict[str, Any] = {"port": self.port}
         for name in ("threads", "parallel", "queue", "max_body", "request_timeout"):
