@@ -46,7 +46,13 @@ def facts(serve: dict[str, Any] | None = None, **changed: Any) -> Facts:
     """A model in an image."""
     image = ImageFacts("registry.example/vision/digits", f"sha256:{'ab' * 32}")
     server = ServerFacts({"serve": SERVE if serve is None else serve})
-    values: dict[str, Any] = {"name": "digits", "version": "1.0.0", "image": image, "server": server, "signature": SIGNATURE}
+    values: dict[str, Any] = {
+        "name": "digits",
+        "version": "1.0.0",
+        "image": image,
+        "server": server,
+        "signature": SIGNATURE,
+    }
     return Facts(**(values | changed))
 
 
