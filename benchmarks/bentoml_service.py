@@ -16,9 +16,11 @@ class Bench:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         path = os.environ["BENCH_MODEL"]
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self.name = self.session.get_inputs()[0].name
+        kinds = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
+        self.kinds = {each.name: kinds[each.type] for each in self.session.get_inputs()}
 
     @bentoml.api  # type: ignore[untyped-decorator,unused-ignore]
-    def infer(self, x: np.ndarray) -> np.ndarray:
-        """The first output; BentoML reads the annotations, and takes none with parameters."""
-        return self.session.run(None, {self.name: x.astype(np.float32)})[0]  # type: ignore[no-any-return]
+    def infer(self, inputs: dict[str, list]) -> np.ndarray:  # type: ignore[type-arg]
+        """The first output. An annotation for each input would name them, and the service is for any model."""
+        arrays = {name: np.asarray(inputs[name], kind) for name, kind in self.kinds.items()}
+        return self.session.run(None, arrays)[0]  # type: ignore[no-any-return]

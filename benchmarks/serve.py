@@ -26,6 +26,7 @@ from benchmarks.measure import Row, show
 CLIENTS = (1, 8, 64)
 CORES = sorted(os.sched_getaffinity(0))
 CLIENT, SERVER = CORES[0], CORES[-1]
+KINDS = {"float32": "FP32", "int64": "INT64", "int32": "INT32"}
 
 BARE = """
 import os, sys, time, numpy, onnxruntime
@@ -52,14 +53,13 @@ def bare(folder: Path, seconds: float) -> float:
 def request(folder: Path) -> bytes:
     """One row of the golden inputs, as a whole HTTP request with binary tensors."""
     signature = json.loads((folder / "signature.json").read_text())
-    kinds = {"float32": "FP32", "int64": "INT64", "int32": "INT32"}
     arrays = dict(np.load(folder / "golden" / "inputs.npz"))
     inputs, raw = [], b""
     for tensor in signature["inputs"]:
         array = arrays[tensor["name"]][:1]
         part = array.tobytes()
         sizes = {"binary_data_size": len(part)}
-        inputs.append({"name": tensor["name"], "datatype": kinds[tensor["dtype"]], "shape": array.shape, "parameters": sizes})  # fmt: skip
+        inputs.append({"name": tensor["name"], "datatype": KINDS[tensor["dtype"]], "shape": array.shape, "parameters": sizes})  # fmt: skip
         raw += part
     head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
     return (
@@ -69,12 +69,15 @@ def request(folder: Path) -> bytes:
 
 
 def as_json(folder: Path, *, path: str, bare: bool) -> bytes:
-    """The same row as JSON: an Open Inference request, or the bare array that BentoML takes."""
+    """The same row as JSON: an Open Inference request, or the bare lists that BentoML takes."""
     signature = json.loads((folder / "signature.json").read_text())
-    (tensor,) = signature["inputs"]
-    array = np.load(folder / "golden" / "inputs.npz")[tensor["name"]][:1]
-    entry = {"name": tensor["name"], "datatype": "FP32", "shape": array.shape, "data": array.tolist()}
-    body = json.dumps({"x": array.tolist()} if bare else {"inputs": [entry]}).encode()
+    arrays = {name: array[:1] for name, array in np.load(folder / "golden" / "inputs.npz").items()}
+    entries = [
+        {"name": t["name"], "datatype": KINDS[t["dtype"]], "shape": arrays[t["name"]].shape, "data": arrays[t["name"]].tolist()}
+        for t in signature["inputs"]
+    ]  # fmt: skip
+    plain = {entry["name"]: entry["data"] for entry in entries}
+    body = json.dumps({"inputs": plain if bare else entries}).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
@@ -187,7 +190,7 @@ class Client(asyncio.Protocol):
         head, found, body = self.got.partition(b"\r\n\r\n")
         if not found:
             return
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        length = int(head.lower().partition(b"\r\ncontent-length: ")[2].partition(b"\r\n")[0])
         if len(body) < length:
             return
         assert head.startswith(b"HTTP/1.1 200"), self.got

@@ -76,6 +76,14 @@ class Prepared:
         raise fail("MS325", f"--why: this spec has no stage {stage!r}", help=meant(stage, known))
 
 
+@dataclass
+class GateError(ModelspecError):
+    """Gates that failed, with everything that was measured."""
+
+    results: tuple[GateResult, ...] = ()
+    figures: Mapping[str, Figures] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A build that succeeded."""
@@ -199,7 +207,8 @@ def _finished(prepared: Prepared, records: dict[str, Record], ran: frozenset[str
     results = tuple(gates.check(resolved.loaded.spec, figures))
     if prepared.asked.judged and (failed := [result for result in results if not result.passed]):
         # The warnings may say why.
-        raise ModelspecError((*(gates.problem(result, resolved) for result in failed), *warnings))
+        problems = (*(gates.problem(result, resolved) for result in failed), *warnings)
+        raise GateError(problems, results=results, figures=figures)
     require_unchanged(resolved, prepared.stats)
     counts = (len(ran), len(records) - len(ran))
     if folder is None or output is None:

@@ -87,6 +87,8 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS362": (Exit.SPEC, "a part of manifests without effect"),
     "MS363": (Exit.SPEC, "a name that Kubernetes refuses"),
     "MS364": (Exit.SPEC, "manifests without a registry"),
+    "MS340": (Exit.SPEC, "a secret is written into the spec"),
+    "MS341": (Exit.SPEC, "not a reference to a secret"),
     "MS345": (Exit.SPEC, "not the name of an image, or of a base image"),
     "MS346": (Exit.SPEC, "not a label of an image"),
     "MS347": (Exit.SPEC, "the base image has another Python"),
@@ -132,6 +134,9 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS521": (Exit.STAGE, "the benchmark failed"),
     "MS522": (Exit.STAGE, "convolutions need calibration data"),
     "MS523": (Exit.GATE, "no build that was tried passes the gates"),
+    "MS524": (Exit.STAGE, "the tokenizer cannot be used"),
+    "MS525": (Exit.STAGE, "the tokenizer and the model disagree"),
+    "MS526": (Exit.STAGE, "the class names and the model disagree"),
     "MS530": (Exit.STAGE, "nothing was pruned"),
     "MS531": (Exit.STAGE, "no such layer in the model"),
     "MS532": (Exit.STAGE, "layers are to lose different shares"),
@@ -157,6 +162,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS556": (Exit.OK, "weights that stay in float"),
     "MS557": (Exit.OK, "compression saves nothing"),
     "MS558": (Exit.OK, "zeros that nothing compresses"),
+    "MS559": (Exit.OK, "texts that are cut"),
     "MS562": (Exit.OK, "an image for another machine than the model was verified on"),
     # warnings of the environment
     "MS451": (Exit.OK, "the cache cannot be written"),
@@ -191,6 +197,9 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS642": (Exit.ENVIRONMENT, "--offline, and a file from elsewhere is missing"),
 }
 """Each code with the exit status it leads to and its title."""
+
+CONFIDENTIAL = frozenset({"MS216", "MS340", "MS341"})
+"""Problems with what may be a secret: no line of the file they speak of is shown."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +264,11 @@ def fail(
 ) -> ModelspecError:
     """The error of one problem. `path` leads to the option at fault, from the root of the spec or of the stage."""
     return ModelspecError((Diagnostic(code, message, help=help, why=why, path=path),))
+
+
+def badness(status: Exit) -> int:
+    """A number that is higher for the worse of two exit statuses."""
+    return len(_WORST_FIRST) - _WORST_FIRST.index(status) if status in _WORST_FIRST else 0
 
 
 def worst(exits: Iterable[Exit]) -> Exit:

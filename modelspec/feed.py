@@ -128,6 +128,29 @@ def read_inputs(folder: Path, signature: Signature) -> "tuple[dict[str, NDArray[
     """The model's inputs, and the labels if the set has them, from the folder that `load` or `sample` wrote."""
     from modelspec.formats import npz
 
-    labels = json.loads((folder / "data.json").read_text())["labels"]
-    arrays = npz.read(folder / "data.npz")
-    return feed(arrays, signature, labels), None if labels is None else arrays[labels]
+    said = json.loads((folder / "data.json").read_text())
+    arrays, labels = npz.read(folder / "data.npz"), said["labels"]
+    if said.get("text", "") is None and any(tensor.dtype == "string" for tensor in signature.inputs.values()):
+        raise fail(
+            "MS508",
+            f"the data set holds no texts, and the model is asked in text; it has {_listed(arrays)}",
+            help="give an array of strings; ready ids serve calibration and training alone",
+        )
+    mine = _side(arrays, signature, said["text"]) if said.get("text") else arrays
+    return feed(mine, signature, labels), None if labels is None else arrays[labels]
+
+
+def _side(arrays: "Arrays", signature: Signature, text: str) -> "Arrays":
+    """Of a set that holds texts and their tokens: the texts for a model that is asked in text, else the tokens it takes."""
+    from modelspec.runtime.processing import IDS, TENSORS
+
+    if text in signature.inputs:
+        return {name: array for name, array in arrays.items() if name not in TENSORS}
+    if IDS not in signature.inputs:
+        raise fail(
+            "MS525",
+            f"the model takes no {IDS!r}; its inputs are {_listed(signature.inputs)}",
+            help=f"name its inputs in the signature: {', '.join(TENSORS)}",
+        )
+    unused = {text, *TENSORS} - set(signature.inputs)
+    return {name: array for name, array in arrays.items() if name not in unused}

@@ -131,13 +131,24 @@ def instruction_set() -> str:
 
 def require_unmoved(resolved: Resolved, plan: Plan) -> None:
     """Raise MS631 for each input, tool and option that is not what the lock says, MS633 where there is no lock."""
-    spec = resolved.loaded.file
+    locked = require(resolved.loaded.file)
+    if changed := moved(locked, resolved, now(resolved, plan)):
+        raise ModelspecError(tuple(changed))
+
+
+def require(spec: Path) -> Locked:
+    """The lock beside a spec. Raises MS633 where there is none, and what `read` raises."""
     locked = read(spec)
     if locked is None:
-        name = path_of(spec).name
-        raise fail("MS633", f"there is no {name} beside {spec.name}", help="modelspec build writes it; check it in")
-    if changed := [*_changed_questions(locked, resolved), *changed_inputs(locked, now(resolved, plan))]:
-        raise ModelspecError(tuple(changed))
+        message = f"there is no {path_of(spec).name} beside {spec.name}"
+        problem = Diagnostic("MS633", message, help="modelspec build writes it; check it in", file=str(spec))
+        raise ModelspecError((problem,))
+    return locked
+
+
+def moved(locked: Locked, resolved: Resolved, current: Lock) -> list[Diagnostic]:
+    """How questions to the world, inputs, tools and options differ from what the lock says: MS631 each."""
+    return [*_changed_questions(locked, resolved), *changed_inputs(locked, current)]
 
 
 def _changed_questions(locked: Locked, resolved: Resolved) -> Iterator[Diagnostic]:

@@ -23,6 +23,11 @@ class Lookup(ABC):
         """The question, as model.lock has it. The same name has the same answer."""
 
     @property
+    def place(self) -> tuple[str, ...]:
+        """Where in model.yaml it comes from, for messages."""
+        return ("containerize",)
+
+    @property
     def impossible(self) -> str:
         """Why it cannot be asked here; empty where it can."""
         return ""

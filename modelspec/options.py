@@ -1,6 +1,7 @@
 """What every block of model.yaml is made of: frozen options that refuse unknown keys, and shared scalar types."""
 
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar
 
@@ -33,6 +34,9 @@ class Options(BaseModel):
     """Fields that name a file of the project. Its digest is keyed as an input of that name, not the path."""
     folders: ClassVar[tuple[str, ...]] = ()
     """Those of them that may name a folder."""
+
+    input_names: ClassVar[Mapping[str, str]] = {}
+    """The inputs that those files become, where a field's own name may be another's."""
 
     def named_by(self, field: str) -> Any:
         """The file that a field of `paths` names; a tuple of several, or none."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from modelspec import gates
+from modelspec import gates, tokenizer
 from modelspec.errors import Diagnostic, ModelspecError
 from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
 from modelspec.execute.execute import Settings, execute
@@ -88,12 +88,16 @@ def require_passed(plan: Plan, resolved: Resolved, records: Mapping[str, Record]
         raise ModelspecError((*(gates.problem(result, resolved) for result in failed), *warnings))
 
 
+_EXTRAS = {"tokenizers": tokenizer.EXTRA}
+"""Of distributions that belong neither to a framework nor to all of them."""
+
+
 def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]:
     """The distributions that the plan's actions use, by the extra that brings them; `requires` for the user's own."""
     needed: dict[str, set[str]] = {}
     for name in {name for action in plan.actions.values() for name in action.packages}:
         own = (*source.packages, *source.optional)
-        extra = "requires" if name in source.requires else source.name if name in own else "onnx"
+        extra = "requires" if name in source.requires else source.name if name in own else _EXTRAS.get(name, "onnx")
         needed.setdefault(extra, set()).add(name)
     for action in plan.actions.values():
         if tools := action.stage.tools():

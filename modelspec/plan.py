@@ -9,7 +9,7 @@ from modelspec.errors import fail
 from modelspec.options import Options
 from modelspec.remote import Remote
 from modelspec.resolve import Path_, Resolved, SourceFile
-from modelspec.stage import Determinism, Request, Stage
+from modelspec.stage import OPTIONAL_PARTS, Determinism, Request, Stage
 from modelspec.stages.fetch import Fetch
 from modelspec.words import meant
 
@@ -218,20 +218,24 @@ class _Planner:
                 inputs |= {found: made for found, made in slots.items() if found.startswith(f"{name}-")}
             else:
                 inputs[name] = self.provided(slot, request, slots) if ":" in slot else slots[slot]
-        parts: dict[str, Options] = {kind: self._part(kind, request, dataset) for kind in stage.parts}
+        kinds = [kind for kind in stage.parts if kind not in OPTIONAL_PARTS or getattr(request, kind)]
+        parts: dict[str, Options] = {kind: self._part(kind, request, dataset) for kind in kinds}
         origins = {
             "framework": ("source",),
             "signature": ("signature",),
             "loader": ("data", dataset),
+            "tokenizer": ("processing", "tokenizer"),
+            "classes": ("processing",),
             **origins,
         }
         for kind, part in {"stage": stage, **parts}.items():
             for name in part.paths:
                 place = (*origins[kind], name)
+                taken = part.input_names.get(name, name)
                 if files := self.resolved.files.get(place):
-                    inputs[name] = Given(files)
+                    inputs[taken] = Given(files)
                 elif remote := self.resolved.remote.get(place):
-                    inputs[name] = self.fetched(remote, place, request)
+                    inputs[taken] = self.fetched(remote, place, request)
         uses_code = any(options.entrypoints() for options in (stage, *parts.values()))
         if uses_code:
             inputs["code"] = Given(self.resolved.code)

@@ -13,7 +13,7 @@ from modelspec.framework import Framework
 from modelspec.lookup import Found, Lookup
 from modelspec.options import Options
 from modelspec.remote import Remote, project_paths
-from modelspec.spec.files import matching
+from modelspec.spec.files import matching, parts
 from modelspec.spec.load import Loaded
 from modelspec.store.stat_cache import StatCache
 
@@ -65,10 +65,7 @@ def resolve(loaded: Loaded, stats: StatCache) -> Resolved:
     files: dict[Path_, tuple[SourceFile, ...]] = {}
     remote: dict[Path_, Remote] = {}
     problems: list[Diagnostic] = []
-    named: list[tuple[Path_, Options]] = [(("source",), spec.source)]
-    named += [(("data", name), loader) for name, loader in spec.data.items()]
-    named += [((name,), block) for name, block in spec.blocks.items() if isinstance(block, Options)]
-    for base, part in named:
+    for base, part in parts(spec):
         for field in part.paths:
             if isinstance(elsewhere := part.named_by(field), Remote):
                 remote[(*base, field)] = elsewhere
@@ -108,7 +105,9 @@ def look_up(
             try:
                 found[name] = lookup.find()
             except ModelspecError as error:
-                raise ModelspecError(tuple(_placed(p, resolved.loaded) for p in error.diagnostics)) from error
+                place = lookup.place if resolved.loaded.positions.has(lookup.place) else lookup.place[:1]
+                problems = (_placed(p.at(path=place), resolved.loaded) for p in error.diagnostics)
+                raise ModelspecError(tuple(problems)) from error
     return dataclasses.replace(resolved, found=found)
 
 
@@ -201,7 +200,7 @@ def missing_packages(needed: dict[str, tuple[str, ...]]) -> tuple[Diagnostic, ..
         if absent := toolchain.missing(names):
             fix = (
                 f"pip install 'modelspec-build[{extra}]'"
-                if extra in {*registry.frameworks(), "remote", "serve", "grpc", "containerize"}
+                if extra in {*registry.frameworks(), "remote", "serve", "grpc", "text", "containerize"}
                 else f"pip install {' '.join(absent)}"
             )
             problems.append(Diagnostic("MS401", f"not installed: {', '.join(absent)}", help=fix))

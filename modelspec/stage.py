@@ -12,13 +12,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from modelspec.class_names import ClassNames
 from modelspec.errors import Diagnostic
 from modelspec.framework import Files, Framework
 from modelspec.loader import Loader
 from modelspec.lookup import Found, Lookup
 from modelspec.options import Options
 from modelspec.signature import Signature
-from modelspec.target import Target
+from modelspec.target import Session, Target
+from modelspec.tokenizer import Tokenizer, in_text
+
+OPTIONAL_PARTS: Mapping[str, type[Options]] = {"tokenizer": Tokenizer, "classes": ClassNames}
+"""Parts that not every spec has."""
 
 
 class Determinism(StrEnum):
@@ -47,6 +52,40 @@ class Request:
     found: Mapping[str, Found] = field(default_factory=dict)
     """What is known of the stages' questions to the world, by the question's name."""
 
+    @property
+    def sample(self) -> str | None:
+        """The data set that models are compared on: that of the evaluation; else that of any other block or target that
+        names one; else none."""
+        blocks = [self.blocks.get("evaluate"), *self.blocks.values(), self.target]
+        return next((name for block in blocks for name in _named(block) if name in self.data), None)
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """What makes numbers of text, where the spec has one."""
+        return getattr(self.blocks.get("processing"), "tokenizer", None)
+
+    @property
+    def classes(self) -> ClassNames | None:
+        """The names of the classes, where the spec has them."""
+        labels = getattr(self.blocks.get("processing"), "labels", None)
+        return None if labels is None else ClassNames(labels=labels)
+
+    @property
+    def served(self) -> dict[str, str]:
+        """What `Job.open_session` takes beside the artifact."""
+        return {"runtime": "runtime"} if self.tokenizer else {}
+
+
+def _named(block: Any) -> list[str]:
+    """The data sets that a block names in its fields `data`, at any depth."""
+    if isinstance(block, Mapping):
+        return [name for value in block.values() for name in _named(value)]
+    if not isinstance(block, Options):
+        return []
+    own = getattr(block, "data", None)
+    below = [name for field in type(block).model_fields for name in _named(getattr(block, field))]
+    return ([own] if isinstance(own, str) else []) + below
+
 
 @dataclass(frozen=True)
 class Job:
@@ -57,6 +96,8 @@ class Job:
     framework: Framework | None = None
     loader: Loader | None = None
     target: Target | None = None
+    tokenizer: Tokenizer | None = None
+    classes: ClassNames | None = None
     warnings: list[Diagnostic] = field(default_factory=list)
     resume: Path | None = None
     """For a stage that `resumes`: the file that outlives the run."""
@@ -74,6 +115,19 @@ class Job:
         folder = self.root / "out" / slot
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def open_session(self) -> Session:
+        """The artifact as it is served: asked in text, where a tokenizer belongs to it."""
+        assert self.target is not None
+        session = self.target.open_session(self.input("artifact"))
+        if self.tokenizer is None:
+            return session
+        return in_text(session, self.input("runtime") / "runtime.json", self.files.path("tokenizer"))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes; none where the spec has none. Raises MS526."""
+        return self.classes.read(self.files.path("labels")) if self.classes else ()
 
     @property
     def files(self) -> Files:
@@ -105,7 +159,8 @@ class Stage(Options):
     publishes: ClassVar[Mapping[str, str]] = {}
     """Slots whose files go into the target's folder under dist/, with the folder they go to ("" for the top)."""
     parts: ClassVar[tuple[str, ...]] = ()
-    """Which of `framework`, `signature`, `loader`, `target` the work depends on: keyed, and handed to the job."""
+    """Which of `framework`, `signature`, `loader`, `target` the work depends on: keyed, and handed to the job. And which of
+    `OPTIONAL_PARTS`, where the spec has them."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions can change the result, beyond those of its parts."""
     imports: ClassVar[tuple[str, ...]] = ()

@@ -9,11 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from modelspec.runtime.processing import text_input
+from tests import served_text
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 COMMON = ("metrics.json", "model.onnx", "runtime.json", "signature.json", "golden/inputs.npz", "golden/outputs.npz")
-LARGEST = 300_000
+LARGEST = 500_000
+EXTRA = {"breast-cancer": {"labels.txt"}, "minilm": {"tokenizer.json"}}
 
 TARGETS = {
     "breast-cancer": ("cpu-fp32",),
@@ -93,7 +98,8 @@ def test_example_builds(name: str, tmp_path: Path) -> None:
     check_figures(name, first["metrics"])
 
     published = tmp_path / "dist" / name / "1.0.0"
-    expected = {f"{target}/{file}" for target in TARGETS[name] for file in COMMON} | {"MODEL_CARD.md"}
+    files = {*COMMON, *EXTRA.get(name, ())}
+    expected = {f"{target}/{file}" for target in TARGETS[name] for file in files} | {"MODEL_CARD.md"}
     listed = {line[66:] for line in (published / "checksums.txt").read_text().splitlines()}
     assert listed == expected
     on_disk = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
@@ -111,3 +117,22 @@ def test_example_builds(name: str, tmp_path: Path) -> None:
     assert verified["diagnostics"] == []
     assert verified["rebuild"]["verdict"] == "exact"
     assert {target["verdict"] for target in verified["targets"]} == {"exact"}
+    if name == "minilm":
+        check_text_in(published / "cpu-int8", tmp_path / "data" / "test.jsonl")
+
+
+def check_text_in(folder: Path, data: Path) -> None:
+    """Text in gives what the source's own code gives: the same tokens, and embeddings that lie close."""
+    texts = [json.loads(line)["text"] for line in data.read_text().splitlines()]
+    assert len(texts) > 100
+    ids, expected = served_text.source([*texts, "", "naïve café 東京 \u0000 x" * 100])
+    read = text_input(json.loads((folder / "runtime.json").read_text()), folder)
+    assert read is not None
+    made = read({"text": np.array([*texts, "", "naïve café 東京 \u0000 x" * 100], dtype=object)})
+    assert np.array_equal(made["input_ids"], ids)
+    with served_text.server(folder) as (http, grpc):
+        for address, protocol, batch in ((http, "http", 1), (http, "http", 16), (grpc, "grpc", 8)):
+            found = served_text.embeddings(address, texts, protocol, batch)
+            cosines = (found * expected[: len(texts)]).sum(1) / np.linalg.norm(found, axis=1)
+            assert cosines.mean() >= 0.99
+            assert cosines.min() >= 0.985

@@ -106,12 +106,15 @@ def _outputs(job: Job, tolerance: Tolerance) -> tuple[list[Finding], bool]:
     """What the two artifacts answer to the golden inputs of the published one, and whether the tolerance holds."""
     from modelspec.formats import npz
     from modelspec.meaning import arrays
+    from modelspec.tokenizer import as_published
 
     target = job.target
     assert target is not None
     try:
         inputs = npz.read(job.input("published") / "golden" / "inputs.npz")
-        old, new = (target.open_session(_folder(job, side)).run(inputs) for side in SIDES)
+        old, new = (
+            as_published(target.open_session(_folder(job, side)), job.input(side)).run(inputs) for side in SIDES
+        )
     except ModelspecError as error:
         return [Finding("output", "", f"the outputs cannot be compared: {error.diagnostics[0].message}")], False
     return list(arrays.findings("output", old, new)), arrays.all_close(old, new, tolerance)

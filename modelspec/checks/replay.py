@@ -34,6 +34,7 @@ class Replay(Stage):
         from modelspec.compare import compare
         from modelspec.formats import npz, onnx_model, packed
         from modelspec.meaning.arrays import same_bits
+        from modelspec.tokenizer import as_published
 
         target, folder = job.target, job.input("artifact")
         assert target is not None
@@ -41,7 +42,7 @@ class Replay(Stage):
         for path in sorted(artifact.glob("*.onnx")):
             onnx_model.read(path)  # the runtime would follow external data wherever they are said to be
         inputs, expected = (npz.read(folder / "golden" / f"{side}.npz") for side in ("inputs", "outputs"))
-        found = _plain(target.open_session(artifact).run(inputs))
+        found = _plain(as_published(target.open_session(artifact), folder).run(inputs))
         bits = {name: name in found and same_bits(array, found[name]) for name, array in expected.items()}
         compared = compare(expected, found, self.rtol, self.atol).outputs
         report = {

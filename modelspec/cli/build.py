@@ -3,11 +3,15 @@
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from modelspec.cli import options
-from modelspec.errors import fail
+from modelspec.errors import ModelspecError, fail
+
+if TYPE_CHECKING:
+    from modelspec.build import Asked, Outcome
 
 
 @click.command()
@@ -30,7 +34,13 @@ from modelspec.errors import fail
 @options.timeout_option
 @options.memory_option
 @options.cache_option
-@options.format_option("human", "json")
+@click.option(
+    "--base",
+    type=options.PATH,
+    metavar="BUILD",
+    help="With --format github: a build.json, or the folder it is in, whose figures the job summary has beside the new ones.",
+)
+@options.format_option("human", "json", "github")
 @options.color_option
 @options.progress_option
 def command(
@@ -47,18 +57,17 @@ def command(
     timeout: int,
     memory: str | None,
     cache_dir: Path | None,
+    base: Path | None,
     format_: str,
     progress: str,
 ) -> None:
     """Compile the spec into verified artifacts under dist/."""
-    from modelspec.build import Asked, build
-    from modelspec.cli.errors import show_diagnostics
+    from modelspec.build import Asked
     from modelspec.execute.execute import Settings
-    from modelspec.report import summary
-    from modelspec.report.progress import progress_for
-    from modelspec.report.style import Style
     from modelspec.store.store import default_folder
 
+    if base is not None and format_ != "github":
+        raise fail("MS325", "--base has no effect without --format github", help="add it, or leave --base out")
     if locked and update is not None:
         raise fail("MS325", "--locked keeps model.lock and --update moves it", help="leave one of them out")
     settings = Settings(
@@ -75,10 +84,56 @@ def command(
         None if update is None else tuple(filter(None, [update])),
         settings,
     )
-    with progress_for(progress, sys.stderr, Style(options.use_color(sys.stderr))) as shown:
-        outcome = build(asked, shown.prepared, shown.event)
+    if format_ == "github":
+        _in_workflow(asked, base, "none" if progress == "none" else "github")
+        return
+    outcome = _run(asked, progress, sys.stderr)
+    _show(outcome, format_)
+
+
+def _run(asked: "Asked", progress: str, stream: TextIO) -> "Outcome":
+    from modelspec.build import build
+    from modelspec.report.progress import progress_for
+    from modelspec.report.style import Style
+
+    with progress_for(progress, stream, Style(options.use_color(stream))) as shown:
+        return build(asked, shown.prepared, shown.event)
+
+
+def _show(outcome: "Outcome", format_: str) -> None:
+    from modelspec.cli.errors import show_diagnostics
+    from modelspec.report import summary
+    from modelspec.report.style import Style
+
     show_diagnostics(outcome.warnings, "human", sys.stderr, click.get_current_context())
     if format_ == "json":
         click.echo(summary.build_json(outcome), nl=False)
     else:
         click.echo(summary.build_text(outcome, Style(options.use_color(sys.stdout))), nl=False)
+
+
+def _in_workflow(asked: "Asked", base: Path | None, progress: str) -> None:
+    """Everything goes to stdout, which is the log; outputs and summary to the files that GitHub names."""
+    from modelspec.cli.errors import show_diagnostics
+    from modelspec.report import summary, workflow
+    from modelspec.report.machine import harmless
+    from modelspec.report.style import Style
+
+    earlier = None if base is None else workflow.read_base(base)
+    try:
+        outcome = _run(asked, progress, sys.stdout)
+    except ModelspecError as error:
+        _append("GITHUB_STEP_SUMMARY", workflow.failed(asked.file, error, earlier).as_markdown())
+        raise
+    show_diagnostics(outcome.warnings, "github", sys.stdout, click.get_current_context())
+    text = summary.build_text(outcome, Style(options.use_color(sys.stdout)))
+    click.echo("\n".join(map(harmless, text.splitlines())))
+    _append("GITHUB_STEP_SUMMARY", workflow.built(outcome, earlier).as_markdown())
+    _append("GITHUB_OUTPUT", workflow.as_file(workflow.outputs(outcome, earlier)))
+
+
+def _append(variable: str, text: str) -> None:
+    """Add to a file of the runner; anywhere else there is none."""
+    if name := os.environ.get(variable):
+        with Path(name).open("a", encoding="utf-8") as file:
+            file.write(text)

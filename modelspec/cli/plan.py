@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from modelspec.cli import options
-from modelspec.errors import Exit
+from modelspec.errors import Exit, fail
 
 
 @click.command()
@@ -18,7 +18,7 @@ from modelspec.errors import Exit
 @options.offline_option
 @click.option("--exit-code", is_flag=True, help=f"Exit with {Exit.WORK_TO_DO.value} when there is work to do.")
 @options.cache_option
-@options.format_option("human", "json")
+@options.format_option("human", "json", "github-matrix")
 @options.color_option
 def command(
     file: Path | None,
@@ -40,6 +40,8 @@ def command(
     from modelspec.report.style import Style
     from modelspec.store.store import default_folder
 
+    if why is not None and format_ == "github-matrix":
+        raise fail("MS325", "--why has no form as a matrix", help="use --format json, or leave one of them out")
     settings = Settings(offline=offline)
     prepared = prepare(
         Asked(options.spec_file(file), cache_dir or default_folder(), targets=targets, until=until, settings=settings)
@@ -51,6 +53,8 @@ def command(
     if why is not None:
         matches = prepared.of_stage(why)
         click.echo(summary.why_json(matches) if format_ == "json" else summary.why_text(prepared, matches), nl=False)
+    elif format_ == "github-matrix":
+        click.echo(summary.plan_matrix(prepared), nl=False)
     elif format_ == "json":
         click.echo(summary.plan_json(prepared), nl=False)
     else:

@@ -10,6 +10,7 @@ import click
 
 from modelspec.cli import options
 from modelspec.errors import fail
+from modelspec.runtime.references import Reference
 from modelspec.runtime.settings import options as settings
 
 
@@ -22,6 +23,7 @@ def _settings(command: Callable[..., None]) -> Callable[..., None]:
             int: click.IntRange(_whole(option.minimum), _whole(option.maximum)),
             float: click.FloatRange(option.minimum, option.maximum),
             str: str,
+            Reference: str,
         }
         command = click.option(option.flag, type=kinds[option.kind], help=option.text)(command)
     return command

@@ -11,7 +11,7 @@ from modelspec.errors import Diagnostic
 from modelspec.options import Options
 from modelspec.plan import Action
 from modelspec.signature import Signature
-from modelspec.stage import Job, Stage
+from modelspec.stage import OPTIONAL_PARTS, Job, Stage
 
 
 def write_job(root: Path, action: Action, resume: Path | None = None) -> None:
@@ -47,6 +47,8 @@ def read_job(root: Path) -> tuple[Stage, Job, frozenset[str]]:
     for kind, part in value["parts"].items():
         if kind == "signature":
             parts[kind] = Signature.from_lists(part["signature"])
+        elif kind in OPTIONAL_PARTS:
+            parts[kind] = _revive(OPTIONAL_PARTS[kind], part["options"])
         else:
             parts[kind] = _revive(folders[kind][part["name"]], part["options"])
     resume = Path(value["resume"]) if value["resume"] else None

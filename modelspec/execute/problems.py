@@ -6,6 +6,7 @@ from modelspec.errors import Diagnostic, ModelspecError
 from modelspec.match import Match
 from modelspec.plan import Action, Plan
 from modelspec.resolve import Resolved
+from modelspec.stage import OPTIONAL_PARTS
 
 
 def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnostic:
@@ -18,6 +19,9 @@ def placed(problem: Diagnostic, action: Action, resolved: Resolved) -> Diagnosti
         parts = {"stage": action.stage, **action.parts}
         owners = (kind for kind, part in parts.items() if problem.path[0] in type(part).model_fields)
         exact = (*action.origins[next(owners, "stage")], *problem.path)
+        if (part := str(problem.path[0])) in OPTIONAL_PARTS and part in action.parts:
+            # These name their part: a loader too has `path` and `labels`.
+            exact = (*action.origins[part], *problem.path[1:])
         # Of a block that is not written at all, no line can be shown.
         path = exact if positions.has(exact[:1]) else path
     return problem.at(file=str(resolved.loaded.file), span=positions.value(path), path=path)

@@ -33,15 +33,29 @@ class Csv(Loader):
         "become one array.",
         examples=[{"x": ["height", "weight"]}],
     )
+    text: tuple[str, ...] = Field(
+        (), description="Columns of text; each becomes an array of its own name.", examples=[["review"]]
+    )
+
+    def keyed(self) -> dict[str, Any]:
+        """Without `text` where there is none: what was read before stays as it is."""
+        value = super().keyed()
+        return value if self.text else {name: item for name, item in value.items() if name != "text"}
 
     def load(self, files: Files) -> "dict[str, NDArray[Any]]":
-        """Columns side by side as float64 [rows, columns], an empty field being no number; the labels as int64 [rows] where
-        they are whole, or text."""
+        """Columns side by side as float64 [rows, columns], an empty field being no number; text [rows]; the labels as
+        int64 [rows] where they are whole, or text."""
+        import numpy as np
+
         header, rows = self._rows(files)
         if self.labels is not None and self.labels not in {*header, *(self.columns or ())}:
             raise _no_column(self.labels, header, ("labels",))
-        wanted = self.columns or {"x": tuple(name for name in header if name != self.labels)}
+        if absent := [name for name in self.text if name not in header]:
+            raise _no_column(absent[0], header, ("text",))
+        others = tuple(name for name in header if name not in {self.labels, *self.text})
+        wanted = self.columns or {"x": others}
         arrays = {name: self._numbers(header, rows, columns) for name, columns in wanted.items() if columns}
+        arrays |= {name: np.array([row[header.index(name)] for row in rows], np.str_) for name in self.text}
         if self.labels is not None and self.labels in header:
             arrays[self.labels] = _labels([row[header.index(self.labels)] for row in rows])
         return arrays

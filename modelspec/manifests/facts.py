@@ -4,9 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-MOUNT = "/run/secrets/modelspec"
-"""Where the server looks for the secrets of a cluster: <mount>/<secret>/<key>."""
-
 
 @dataclass(frozen=True)
 class ImageFacts:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelspec.errors import fail
-from modelspec.manifests.facts import MOUNT, Facts
+from modelspec.manifests.facts import Facts
 from modelspec.manifests.options import Manifests
 from modelspec.render import Word
+from modelspec.runtime.references import MOUNT
 
 _HEALTH = """\
 import ssl, urllib.request as u

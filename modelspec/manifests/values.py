@@ -6,10 +6,11 @@ from typing import Any
 
 from modelspec.errors import fail
 from modelspec.manifests.documents import Place
-from modelspec.manifests.facts import MOUNT, Facts
+from modelspec.manifests.facts import Facts
 from modelspec.manifests.options import Environment, Ingress, Manifests, Peer, Resources
 from modelspec.manifests.promql import promql
 from modelspec.manifests.scalars import kubernetes_size
+from modelspec.runtime.references import MOUNT
 
 _PROBE_S = 2
 _PRE_STOP_S = 5

@@ -25,8 +25,10 @@ def render(
     sources: Sources | None = None,
 ) -> str:
     """The text of `diagnostics`, without a final line break. Files are named relative to the current folder."""
+    # Code scanning and annotations name files from the root of the repository, wherever the command runs.
+    start = _workspace() if format in {"github", "sarif"} else None
     shown = [
-        replace(problem, file=relative(problem.file), message=_cut(problem.message), help=_cut(problem.help))
+        replace(problem, file=relative(problem.file, start), message=_cut(problem.message), help=_cut(problem.help))
         for problem in diagnostics
     ]
     if format == "human":
@@ -52,12 +54,20 @@ def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:half]}...{text[-half:]}"
 
 
-def relative(file: str) -> str:
+def _workspace() -> str | None:
+    """The folder that GitHub checked the repository out to, if this runs in it."""
+    if not (named := os.environ.get("GITHUB_WORKSPACE")):
+        return None
+    folder = Path(named).resolve()
+    return str(folder) if Path.cwd().is_relative_to(folder) else None
+
+
+def relative(file: str, start: str | None = None) -> str:
     """A file name relative to the current folder, with forward slashes; as it is where it lies elsewhere."""
     if not file:
         return ""
     try:
-        short = os.path.relpath(file)
+        short = os.path.relpath(file, start)
     except ValueError:  # another drive
         return Path(file).as_posix()
     return Path(file).as_posix() if short.startswith("..") else Path(short).as_posix()

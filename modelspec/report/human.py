@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Mapping
 
-from modelspec.errors import Diagnostic, Span
+from modelspec.errors import CONFIDENTIAL, Diagnostic, Span
 
 _WIDEST = 140
 """Columns of source text that are shown; a longer line is cut around its mark."""
@@ -13,6 +13,8 @@ _COLORS = {"error": "1;31", "warning": "1;33", "frame": "1;34", "bold": "1", "al
 def human(diagnostics: list[Diagnostic], *, color: bool, sources: Mapping[str, tuple[str, ...]]) -> str:
     """All diagnostics, an empty line between two."""
     paint = _Paint(color)
+    hidden = {problem.file for problem in diagnostics if problem.code in CONFIDENTIAL}
+    sources = {file: lines for file, lines in sources.items() if file not in hidden}
     return "\n\n".join(_one(problem, paint, sources.get(problem.file, ())) for problem in diagnostics)
 
 

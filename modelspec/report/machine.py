@@ -3,8 +3,11 @@
 import json
 from typing import Any
 
-from modelspec.errors import Diagnostic, Span
+from modelspec.errors import Diagnostic, Span, badness
 from modelspec.report.human import visible
+
+ANNOTATIONS = 10
+"""Errors, and as many warnings, that GitHub shows of one step."""
 
 
 def concise(diagnostics: list[Diagnostic]) -> str:
@@ -62,8 +65,17 @@ def _span(span: Span) -> dict[str, int]:
 
 
 def github(diagnostics: list[Diagnostic]) -> str:
-    """Annotations on the lines of a pull request."""
-    return "\n".join(_command(problem) for problem in diagnostics)
+    """Annotations on the lines of a pull request, the worst first; GitHub shows ten of a kind, and the log has the rest."""
+    order = sorted(diagnostics, key=lambda problem: -badness(problem.exit))
+    shown = [p for kind in ("error", "warning") for p in [q for q in order if q.severity == kind][:ANNOTATIONS]]
+    rest = [harmless(_line(problem)) for problem in order if problem not in shown]
+    return "\n".join([*(_command(problem) for problem in shown), *rest])
+
+
+def harmless(text: str) -> str:
+    """A line that the runner does not take for a command."""
+    text = text.replace("##[", "# #[")
+    return f"| {text}" if text.lstrip().startswith("::") else text
 
 
 def _command(problem: Diagnostic) -> str:

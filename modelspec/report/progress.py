@@ -11,6 +11,7 @@ from modelspec.build import Prepared
 from modelspec.execute.events import Cached, Event, Failed, Finished, Healing, Skipped, Started, Waiting
 from modelspec.match import Match, Reason, State
 from modelspec.options import bytes_shown
+from modelspec.report.heartbeat import Heartbeat
 from modelspec.report.style import Style
 from modelspec.resolve import Resolved
 from modelspec.store.record import Record
@@ -70,18 +71,42 @@ class PlainProgress:
         self.style = style
         self.width = 12
         self.resolved: Resolved | None = None
+        self.running: dict[str, tuple[float, str]] = {}
+        """What runs now: since when, and why."""
+        self.heartbeat = Heartbeat(self.beat)
 
     def prepared(self, prepared: Prepared) -> None:
+        self.begin(prepared)
+        self.line(f"plan  {actions_counted([prepared.matches[id_] for id_ in prepared.plan.actions])}")
+
+    def begin(self, prepared: Prepared) -> None:
+        """Say what is built."""
         self.resolved = prepared.resolved
         self.width = max((len(action.label) for action in prepared.plan.actions.values()), default=self.width)
-        matches = [prepared.matches[id_] for id_ in prepared.plan.actions]
         spec = prepared.resolved.loaded.spec
         self.line(f"{self.style.bold(spec.name)} {spec.version}  targets {', '.join(prepared.plan.targets)}")
-        self.line(f"plan  {actions_counted(matches)}")
 
     def event(self, event: Event) -> None:
+        self.note(event)
         for line in self.lines(event):
             self.line(line)
+
+    def note(self, event: Event) -> str:
+        """Keep in mind what runs; returns why what has ended ran."""
+        match event:
+            case Started(match):
+                self.running[match.action.label] = (time.monotonic(), self.reason(match))
+            case Waiting(action):
+                self.running[action.label] = (time.monotonic(), "waits for another build that is running it")
+            case Cached(action, _) | Finished(action, _) | Failed(action, _, _) | Skipped(action):
+                return self.running.pop(action.label, (0.0, ""))[1]
+        return ""
+
+    def beat(self) -> None:
+        """Say what is still running."""
+        now = time.monotonic()
+        if shown := ", ".join(f"{label} {now - since:.0f} s" for label, (since, _) in self.running.copy().items()):
+            self.line(f"  still running: {shown}")
 
     def lines(self, event: Event) -> Iterator[str]:
         match event:
@@ -112,7 +137,13 @@ class PlainProgress:
         return f"  {label:<{self.width}}  {state}{padding}{rest}".rstrip()
 
     def line(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        self.write(text)
+
+    def write(self, text: str) -> None:
+        """In one piece, so that a heartbeat does not come between."""
+        self.heartbeat.heard()
+        self.stream.write(text + "\n")
+        self.stream.flush()
 
 
 class LiveProgress(PlainProgress):
@@ -120,21 +151,13 @@ class LiveProgress(PlainProgress):
 
     def __init__(self, stream: TextIO, style: Style) -> None:
         super().__init__(stream, style)
-        self.running: dict[str, tuple[float, str]] = {}
         self.live: Live | None = None
 
     def event(self, event: Event) -> None:
-        match event:
-            case Started(match):
-                self.running[match.action.label] = (time.monotonic(), self.reason(match))
-            case Waiting(action):
-                self.running[action.label] = (time.monotonic(), "waits for another build that is running it")
-            case Healing():
-                super().event(event)
-            case Cached(action, _) | Finished(action, _) | Failed(action, _, _) | Skipped(action):
-                _, reason = self.running.pop(action.label, (0.0, ""))
-                for line in self.lines(event):
-                    self.line(f"{line}  {self.style.dim(reason)}" if reason else line)
+        reason = self.note(event)
+        if not isinstance(event, Started | Waiting):
+            for line in self.lines(event):
+                self.line(f"{line}  {self.style.dim(reason)}" if reason else line)
         if self.live:
             self.live.refresh()
 
@@ -163,11 +186,15 @@ class LiveProgress(PlainProgress):
 
 @contextmanager
 def progress_for(kind: str, stream: TextIO, style: Style) -> Iterator[Progress]:
-    """The progress display for `auto`, `plain` or `none`; `auto` is live on a terminal and plain elsewhere."""
+    """The progress display for `auto`, `plain`, `github` or `none`; `auto` is live on a terminal and plain elsewhere."""
     if kind == "none":
         yield NoProgress()
-    elif kind == "plain" or not stream.isatty():
-        yield PlainProgress(stream, style)
+    elif kind in {"plain", "github"} or not stream.isatty():
+        from modelspec.report.github_log import GithubProgress
+
+        plain = GithubProgress(stream, style) if kind == "github" else PlainProgress(stream, style)
+        with plain.heartbeat.going():
+            yield plain
     else:
         from rich.console import Console
         from rich.live import Live

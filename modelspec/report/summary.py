@@ -13,6 +13,7 @@ from modelspec.options import bytes_shown
 from modelspec.report.layers import images_lines
 from modelspec.report.progress import actions_counted, reason_shown, relative
 from modelspec.report.style import Style
+from modelspec.target import Target
 
 
 def build_text(outcome: Outcome, style: Style) -> str:
@@ -84,6 +85,23 @@ def plan_json(prepared: Prepared) -> str:
     """The same for machines, with keys and paths into the spec."""
     actions = [_match_json(prepared.matches[id_]) for id_ in prepared.plan.actions]
     return json.dumps({"formatVersion": 1, "actions": actions}, indent=2) + "\n"
+
+
+def plan_matrix(prepared: Prepared) -> str:
+    """A job for each target, on one line, for `fromJSON` in a workflow of GitHub Actions."""
+    targets = {target.label: target for target in prepared.resolved.loaded.spec.targets}
+    return json.dumps({"include": [_job(prepared, targets[label]) for label in prepared.plan.targets]}) + "\n"
+
+
+def _job(prepared: Prepared, target: Target) -> dict[str, Any]:
+    actions = prepared.plan.only([target.label]).actions
+    work = any(prepared.matches[id_].is_work for id_ in actions)
+    return {
+        "target": target.label,
+        "device": target.device_name,
+        "precision": target.chosen_precision,
+        "state": "work" if work else "cached",
+    }
 
 
 def _match_json(match: Match) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from modelspec.runtime import log, openapi, protocol
 from modelspec.runtime.artifact import Arrays, Artifact
 from modelspec.runtime.auth import Keys
 from modelspec.runtime.checks import OutOfRangeError
-from modelspec.runtime.errors import BusyError, RequestError
+from modelspec.runtime.errors import BusyError, FullError, LateError, RequestError
 from modelspec.runtime.log import Audit
 from modelspec.runtime.metrics import Metrics
 from modelspec.runtime.model import FailedError
@@ -30,7 +30,9 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 JSON, BINARY = "application/json", "application/octet-stream"
 FORM = "application/x-www-form-urlencoded"
 """What curl says of its data unless it is told: a page of another site could send it from a browser, so it is refused."""
-_OK, _GONE = 200, 499
+_OK = 200
+GONE = 499
+"""The status in the log of a request whose client did not wait for the answer."""
 _START, _COUNT = secrets.token_hex(10), itertools.count()
 """Of request ids: unlike those of any other process, and cheap."""
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -125,13 +127,14 @@ class App:
         self.keys, self.audit = keys, audit
         self.schedule: Schedule | None = None
         self.draining = False
-        self._active = 0
+        self.active = 0
+        """Requests that are being answered, over either protocol."""
         self._routes: dict[bytes, Route] = {}
         self._openapi = openapi.document(artifact, keys=keys is not None)
         self._add("GET", "/openapi.json", self._document)
         self._add("GET", "/metrics", self._metrics, "metrics")
         self._model_routes()
-        self.metrics.watch("in_flight", "Requests that are being answered.", lambda: self._active)
+        self.metrics.watch("in_flight", "Requests that are being answered.", lambda: self.active)
         self.metrics.watch("queue", "Requests that wait for the model.", lambda: self.schedule.length if self.schedule else 0)  # fmt: skip
         self.metrics.watch("ready", "1 when the model answers.", lambda: self.is_ready)
         self.metrics.watch("audit_lines_lost", "Lines of the audit log that could not be written.", lambda: audit.lost)
@@ -160,10 +163,10 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = time.perf_counter()
-        self._active += 1
+        self.active += 1
         request = Request(scope, receive)
         route = self._routes.get(scope["raw_path"], _NOWHERE)
-        status = _GONE
+        status = GONE
         try:
             answer = await self._answer(request, route)
             status = answer.status
@@ -171,7 +174,7 @@ class App:
         except DisconnectedError:
             pass
         finally:
-            self._active -= 1
+            self.active -= 1
             seconds = time.perf_counter() - began
             self.metrics.answered(route.name, status, seconds)
             self._record(request, route, status, seconds)
@@ -199,8 +202,13 @@ class App:
             raise RequestError(404, f"nothing is here; the model is at /v2/models/{self.artifact.name}")
         if request.scope["method"] != route.method:
             raise RequestError(405, f"only {route.method} is answered here", {"allow": route.method})
-        if self._active > self.settings.max_requests and route.role:
-            raise BusyError("too many requests at one time; try again later")
+        if route.role:
+            self.admit_one()
+
+    def admit_one(self) -> None:
+        """Raises FullError when there are too many requests at one time."""
+        if self.active > self.settings.max_requests:
+            raise FullError("too many requests at one time; try again later")
 
     def _record(self, request: Request, route: "Route", status: int, seconds: float) -> None:
         if route.role is None and status == _OK:
@@ -229,7 +237,7 @@ class App:
         return Answer.json(protocol.health(self.artifact, ready=ready), _OK if ready else 503)
 
     async def _server(self, _: Request) -> Answer:
-        return Answer.json(protocol.server_metadata())
+        return Answer.json(protocol.server_metadata(self.artifact))
 
     async def _model(self, _: Request) -> Answer:
         return Answer.json(protocol.model_metadata(self.artifact))
@@ -248,7 +256,7 @@ class App:
             async with asyncio.timeout(self.settings.request_timeout):
                 found = await self.schedule.run(inputs)
         except TimeoutError:
-            raise BusyError("the model did not answer in time") from None
+            raise LateError("the model did not answer in time") from None
         self.metrics.predicted(found)
         return found
 
@@ -263,6 +271,7 @@ class App:
             self.artifact,
             max_elements=self.settings.max_elements,
             allow_nan=self.settings.allow_nan,
+            max_text=self.settings.max_text,
         )
         found = await self.infer(call.inputs)
         parts, head = protocol.answer(call, found, self.artifact)

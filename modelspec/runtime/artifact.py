@@ -2,9 +2,11 @@
 
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,10 @@ class Tensor:
     dtype: str
     shape: tuple[int | str, ...]
     range: tuple[float, float] | None = None
+    labels: tuple[str, ...] = ()
+    """Names of the classes along its last axis."""
+    weight: int = 1
+    """What one element counts: a text is as much as the tokens that it becomes, at most."""
 
     @property
     def datatype(self) -> str:
@@ -69,6 +75,13 @@ class Artifact:
     task: str = ""
     packed: tuple[PackedFile, ...] = ()
     """Files that are compressed."""
+    tokenizer: dict[str, Any] = field(default_factory=dict)
+    """What runtime.json says of it; nothing where the model takes no text."""
+
+    @property
+    def own_inputs(self) -> set[str]:
+        """The names of what the model itself takes."""
+        return {str(each["name"]) for each in self.tokenizer["inputs"]} if self.tokenizer else set(self.inputs)
 
     def batch_axis(self) -> str | None:
         """The axis that all tensors share as their first, if there is one: along it requests can be joined."""
@@ -96,6 +109,7 @@ def read(folder: Path, name: str = "", version: str = "") -> Artifact:
         stages = said.get("stages", {})
         parity = stages.get("convert", {}).get("parity", {})
         place = folder.resolve()
+        tokenizer = dict(runtime.get("processing", {}).get("tokenizer", {}))
         found = Artifact(
             model=folder / file,
             packed=packed,
@@ -103,12 +117,13 @@ def read(folder: Path, name: str = "", version: str = "") -> Artifact:
             version=version or place.parent.name or "1",
             providers=tuple(map(str, runtime["providers"])),
             session=dict(runtime["session"]),
-            inputs=_tensors(signature["inputs"]),
+            inputs=_tensors(signature["inputs"], tokenizer),
             outputs=_tensors(signature["outputs"]),
             golden_inputs=_arrays(folder / "golden" / "inputs.npz"),
             golden_outputs=_arrays(folder / "golden" / "outputs.npz"),
             rtol=float(parity.get("rtol", Artifact.rtol)),
             atol=float(parity.get("atol", Artifact.atol)),
+            tokenizer=tokenizer,
             task=str(stages.get("evaluate", {}).get("task", "")),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile) as error:
@@ -134,7 +149,7 @@ def _json(path: Path) -> Any:
     return value
 
 
-def _tensors(listed: list[dict[str, Any]]) -> dict[str, Tensor]:
+def _tensors(listed: list[dict[str, Any]], tokenizer: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Tensor]:
     found = {}
     for entry in listed:
         if entry["dtype"] not in DATATYPES:
@@ -145,6 +160,8 @@ def _tensors(listed: list[dict[str, Any]]) -> dict[str, Tensor]:
             dtype=entry["dtype"],
             shape=tuple(size if isinstance(size, str) else int(size) for size in entry["shape"]),
             range=(float(limits[0]), float(limits[1])) if limits else None,
+            labels=tuple(map(str, entry.get("labels", ()))),
+            weight=int(tokenizer["max_length"]) if entry["name"] == tokenizer.get("input") else 1,
         )
     return found
 

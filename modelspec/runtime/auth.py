@@ -10,9 +10,9 @@ import secrets
 import ssl
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from modelspec.runtime.errors import ENVIRONMENT, USAGE, RequestError, ServeError
+from modelspec.runtime.references import Reference
 from modelspec.runtime.settings import Settings
 
 ROLES = ("infer", "metrics")
@@ -37,23 +37,23 @@ class Keys:
         self._keys = keys
 
     @classmethod
-    def read(cls, path: Path) -> "Keys":
-        """From the file. Raises ServeError when a line is not as it should be; what it holds is not said."""
+    def read(cls, place: Reference) -> "Keys":
+        """From where they lie. Raises ServeError when a line is not as it should be; what it holds is not said."""
         try:
-            lines = path.read_bytes().splitlines()
-        except OSError as error:
-            raise ServeError(f"the keys {path} cannot be read: {error.strerror}", ENVIRONMENT) from error
+            content = place.read()
+        except ServeError as error:
+            raise ServeError(f"the keys: {error}; --api-keys FILE names another place", error.exit) from error
         keys = []
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(content.splitlines(), 1):
             if not line.strip() or line.startswith(b"#"):
                 continue
             match = _LINE.fullmatch(line.rstrip())
             roles = frozenset(match["roles"].decode().split() or ROLES) if match else frozenset()
             if not match or not roles <= set(ROLES):
-                raise ServeError(f"{path}, line {number}: expected `name sha256-in-hex [infer] [metrics]`", USAGE)
+                raise ServeError(f"{place}, line {number}: expected `name sha256-in-hex [infer] [metrics]`", USAGE)
             keys.append(Key(match["name"].decode(), bytes.fromhex(match["hash"].decode()), roles))
         if not keys or len({key.name for key in keys}) != len(keys):
-            raise ServeError(f"{path} holds no keys, or two of one name", USAGE)
+            raise ServeError(f"{place} holds no keys, or two of one name", USAGE)
         return cls(tuple(keys))
 
     def caller(self, authorization: str | None, role: str) -> str:
@@ -77,14 +77,19 @@ def tls(settings: Settings) -> ssl.SSLContext | None:
         if settings.tls_key or settings.tls_client_ca:
             raise ServeError("--tls-key and --tls-client-ca need --tls-cert", USAGE)
         return None
+    files = {each for each in (settings.tls_cert, settings.tls_key, settings.tls_client_ca) if each}
+    for each in files:
+        if not each.path:
+            raise ServeError(f"{each} cannot hold a certificate: TLS reads files", USAGE)
+        each.read()  # says which of them is missing
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(
-            settings.tls_cert, settings.tls_key or None, password=""
+            settings.tls_cert.path, settings.tls_key.path if settings.tls_key else None, password=""
         )  # a prompt would wait for ever
         if settings.tls_client_ca:
-            context.load_verify_locations(settings.tls_client_ca)
+            context.load_verify_locations(settings.tls_client_ca.path)
             context.verify_mode = ssl.CERT_REQUIRED
     except OSError as error:
         raise ServeError(f"the certificates cannot be loaded: {error.strerror or error}", ENVIRONMENT) from error

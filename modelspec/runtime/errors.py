@@ -28,3 +28,11 @@ class BusyError(RequestError):
 
     def __init__(self, message: str, seconds: int = 1) -> None:
         super().__init__(503, message, {"retry-after": str(seconds)})
+
+
+class FullError(BusyError):
+    """Too many ask at one time."""
+
+
+class LateError(BusyError):
+    """What was asked could not be done in its time."""

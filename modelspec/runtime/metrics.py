@@ -43,6 +43,7 @@ class Metrics:
         )
         self._predicted = Counter("modelspec_predicted", "Predicted classes.", ["class"], registry=self.registry)
         self._output = _classes(artifact)
+        self._labels = artifact.outputs[self._output].labels if self._output else ()
 
     def watch(self, name: str, text: str, value: Callable[[], float]) -> None:
         """A gauge that is read when it is asked for."""
@@ -75,7 +76,8 @@ class Metrics:
         found = outputs[self._output]
         kinds = found.argmax(axis=1) if found.ndim == _COLUMNS else found
         for kind, count in _Tally(kinds.tolist()).items():
-            self._predicted.labels(str(kind)).inc(count)
+            named = isinstance(kind, int) and 0 <= kind < len(self._labels)
+            self._predicted.labels(self._labels[kind] if named else str(kind)).inc(count)
 
     def text(self) -> bytes:
         """In the format of Prometheus."""

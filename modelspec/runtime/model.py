@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from modelspec.runtime import processing
 from modelspec.runtime.artifact import Arrays, Artifact
-from modelspec.runtime.errors import INTEGRITY, STAGE, USAGE, RequestError, ServeError
+from modelspec.runtime.errors import ENVIRONMENT, INTEGRITY, STAGE, USAGE, RequestError, ServeError
+from modelspec.runtime.processing import TextInput, TokenizerError
 from modelspec.runtime.unpack import opened
 
 _OPTIONS = {
@@ -38,12 +40,15 @@ class Model:
         except _kinds() as error:
             raise ServeError(f"ONNX Runtime refuses {artifact.model.name}: {_line(error)}", STAGE) from error
         here = {tensor.name for tensor in self._session.get_inputs()}, {t.name for t in self._session.get_outputs()}
-        if here != (set(artifact.inputs), set(artifact.outputs)):
+        if here != (artifact.own_inputs, set(artifact.outputs)):
             raise ServeError("the model and signature.json do not have the same inputs and outputs", INTEGRITY)
         self._outputs = list(artifact.outputs)
+        self._texts = _text_input(artifact)
 
     def run(self, inputs: Arrays) -> Arrays:
         """All outputs. Raises RequestError when the model does not take inputs that its signature allows."""
+        if self._texts:
+            inputs = _tokens(self._texts, inputs)
         try:
             return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
         except _kinds() as error:
@@ -67,6 +72,8 @@ class Model:
 
     def elements_within(self, seconds: float) -> int:
         """How many elements of input the model runs in that time, by its golden inputs; 0 when it takes longer."""
+        if self._texts:
+            return 0  # how long a text takes is not seen by the number of texts
         inputs, times = self.artifact.golden_inputs, []
         for _ in range(9):
             began = time.perf_counter()
@@ -80,6 +87,24 @@ class Model:
         for name, expected in outputs.items():
             if difference := _difference(found.get(name), expected, self.artifact):
                 raise ServeError(f"{what.format(repr(name))}: {difference}", INTEGRITY)
+
+
+def _text_input(artifact: Artifact) -> TextInput | None:
+    if not artifact.tokenizer:
+        return None
+    try:
+        return TextInput.of(artifact.tokenizer, processing.read(artifact.model.parent / processing.FILE))
+    except ImportError as error:
+        raise ServeError(f"the model takes text, which needs tokenizers: pip install tokenizers ({error})", ENVIRONMENT) from error  # fmt: skip
+    except (TokenizerError, OSError, ValueError, KeyError, TypeError) as error:
+        raise ServeError(f"{processing.FILE} cannot be used: {error}", INTEGRITY) from error
+
+
+def _tokens(texts: TextInput, inputs: Arrays) -> Arrays:
+    try:
+        return texts(inputs)
+    except TokenizerError as error:
+        raise RequestError(400, f"input {texts.name!r}: {error}") from None
 
 
 def _twice(arrays: Arrays) -> Arrays:

@@ -8,8 +8,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from modelspec.runtime import tensors
+from modelspec.runtime import classes, tensors
 from modelspec.runtime.artifact import Arrays, Artifact, Tensor
+from modelspec.runtime.protocol import MAX_ID, MAX_PARAMETERS
 
 _JSON_TYPE = {"b": "boolean", "i": "integer", "u": "integer", "f": "number", "O": "string"}
 _MAX_EXAMPLE = 4096
@@ -125,14 +126,16 @@ def _data(array: NDArray[Any]) -> Any:
     return tensors.to_json(np.where(np.isfinite(array), array, 0) if array.dtype.kind == "f" else array, "example")
 
 
+def _parameters(**known: Any) -> Schema:
+    """Any parameters, and what those mean that the server knows; `False` is one that does not go with JSON."""
+    free: Schema = {"type": ["string", "number", "boolean"]}
+    return {"type": "object", "properties": known, "additionalProperties": free, "maxProperties": MAX_PARAMETERS}
+
+
 def _schemas(artifact: Artifact) -> Schema:
-    parameters = {
-        "type": "object",
-        "additionalProperties": {"type": ["string", "number", "boolean"]},
-        "maxProperties": 64,
-    }
+    boolean = {"type": "boolean"}
     inputs, outputs = list(artifact.inputs.values()), list(artifact.outputs.values())
-    wanted = {"enum": [tensor.name for tensor in outputs]}
+    wanted = [tensor.name for tensor in outputs]
     return {
         "error": _object({"error": {"type": "string"}}),
         "server": _object({"name": {"type": "string"}, "version": {"type": "string"}, "extensions": _array({"type": "string"})}),
@@ -142,23 +145,27 @@ def _schemas(artifact: Artifact) -> Schema:
             "name": {"const": artifact.name}, "versions": _array({"type": "string"}), "platform": {"type": "string"},
             "inputs": _array({"$ref": "#/components/schemas/metadata_tensor"}), "outputs": _array({"$ref": "#/components/schemas/metadata_tensor"}),
         }),
-        "parameters": parameters,
         "request": _object({
-            "id": {"type": "string", "maxLength": 1024}, "parameters": {"$ref": "#/components/schemas/parameters"},
+            "id": {"type": "string", "maxLength": MAX_ID}, "parameters": _parameters(binary_data_output=boolean),
             "inputs": _exactly([_tensor(tensor, sent=True) for tensor in inputs]),
-            "outputs": _array(_object({"name": wanted, "parameters": {"$ref": "#/components/schemas/parameters"}}, {"name"})),
+            "outputs": _once(wanted, _parameters(binary_data=boolean, classification=False)),
         }, {"inputs"}),
         "response": _object({
             "model_name": {"const": artifact.name}, "model_version": {"const": artifact.version}, "id": {"type": "string"},
-            "outputs": _array({"oneOf": [_tensor(tensor, sent=False) for tensor in outputs]}),
+            "outputs": _array({"oneOf": [_tensor(tensor, sent=False) for tensor in (*outputs, *_named(outputs))]}),
         }, {"model_name", "outputs"}),
     }  # fmt: skip
 
 
+def _named(outputs: list[Tensor]) -> list[Tensor]:
+    """The outputs as they come with the parameter `classification`: texts of score, index and name."""
+    return [Tensor(t.name, "string", (*t.shape[:-1], "classes")) for t in outputs if classes.is_offered(t)]
+
+
 def _tensor(tensor: Tensor, *, sent: bool) -> Schema:
     value: Schema = {"type": _JSON_TYPE[tensor.numpy.kind]}
-    if tensor.range:
-        value |= {"minimum": tensor.range[0], "maximum": tensor.range[1]}
+    if sent and (limits := tensor.range or _limits(tensor)):
+        value |= {"minimum": limits[0], "maximum": limits[1]}
     nested: Schema = value
     for size in reversed(tensor.shape):
         nested = {"type": "array", "items": nested} | (
@@ -172,9 +179,27 @@ def _tensor(tensor: Tensor, *, sent: bool) -> Schema:
         del shape["prefixItems"]
     fields = {
         "name": {"const": tensor.name}, "datatype": {"const": tensor.datatype}, "shape": shape,
-        "data": {"anyOf": either}, "parameters": {"$ref": "#/components/schemas/parameters"},
+        "data": {"anyOf": either}, "parameters": _parameters(binary_data_size=False) if sent else _parameters(),
     }  # fmt: skip
     return _object(fields, {"name", "datatype", "shape", "data"}) | {"description": str(tensor)}
+
+
+def _limits(tensor: Tensor) -> tuple[float, float] | None:
+    """What fits into the element type."""
+    if tensor.numpy.kind == "f":
+        return float(np.finfo(tensor.numpy).min), float(np.finfo(tensor.numpy).max)
+    if tensor.numpy.kind in "iu":
+        return int(np.iinfo(tensor.numpy).min), int(np.iinfo(tensor.numpy).max)
+    return None
+
+
+def _once(names: list[str], parameters: Schema) -> Schema:
+    """Some of the outputs, none twice."""
+    each: list[Schema] = [
+        {"contains": {"properties": {"name": {"const": name}}}, "minContains": 0, "maxContains": 1} for name in names
+    ]
+    items = _object({"name": {"enum": names}, "parameters": parameters}, {"name"})
+    return {**_array(items), "maxItems": len(names), "allOf": each}
 
 
 def _object(properties: Schema, required: set[str] | None = None) -> Schema:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from modelspec.runtime import checks, tensors
+from modelspec.runtime import checks, classes, tensors
 from modelspec.runtime.artifact import Arrays, Artifact
 from modelspec.runtime.errors import RequestError
 
@@ -15,17 +15,26 @@ MAX_ID = 1024
 MAX_PARAMETERS = 64
 
 
+class Wanted(NamedTuple):
+    """An output that is asked for: whether as bytes, and how many of its classes by name (0: the output itself)."""
+
+    name: str
+    binary: bool
+    classes: int = 0
+
+
 @dataclass(frozen=True)
 class Call:
     """A request that passed all checks."""
 
     id: str | None
     inputs: Arrays
-    outputs: tuple[tuple[str, bool], ...]
-    """The outputs asked for, and whether as bytes."""
+    outputs: tuple[Wanted, ...]
 
 
-def parse(body: bytes, header_length: str | None, artifact: Artifact, *, max_elements: int, allow_nan: bool) -> Call:
+def parse(
+    body: bytes, header_length: str | None, artifact: Artifact, *, max_elements: int, allow_nan: bool, max_text: int
+) -> Call:
     """Read and check a request. Raises RequestError with what was expected."""
     head, rest = _split(body, header_length)
     request = _mapping(_json(head), "the request", {"id", "parameters", "inputs", "outputs"})
@@ -33,7 +42,7 @@ def parse(body: bytes, header_length: str | None, artifact: Artifact, *, max_ele
     if "id" in request and not (isinstance(identity, str) and len(identity) <= MAX_ID):
         raise RequestError(400, f"the id must be a string of at most {MAX_ID} characters")
     inputs = _inputs(request.get("inputs"), rest, artifact, max_elements)
-    checks.values(inputs, artifact.inputs, allow_nan=allow_nan)
+    checks.values(inputs, artifact.inputs, allow_nan=allow_nan, max_text=max_text)
     binary = _parameters(request, "the request").get("binary_data_output", False)
     return Call(
         identity, inputs, _outputs(request.get("outputs", []), artifact, _boolean(binary, "binary_data_output"))
@@ -132,30 +141,33 @@ def _take(rest: memoryview, size: Any, name: str, *, given: bool) -> tuple[memor
     return rest[:size], rest[size:]
 
 
-def _outputs(listed: Any, artifact: Artifact, binary: bool) -> tuple[tuple[str, bool], ...]:
+def _outputs(listed: Any, artifact: Artifact, binary: bool) -> tuple[Wanted, ...]:
     if listed == []:
-        return tuple((name, binary) for name in artifact.outputs)
-    wanted: dict[str, bool] = {}
+        return tuple(Wanted(name, binary) for name in artifact.outputs)
+    wanted: dict[str, Wanted] = {}
     for entry in _list(listed, "outputs", len(artifact.outputs)):
         name = _name(_mapping(entry, "an output", {"name", "parameters"}), "output")
         if name not in artifact.outputs:
             raise RequestError(400, f"the model has no output {name[:100]!r}; it has {', '.join(artifact.outputs)}")
         parameters = _parameters(entry, f"output {name!r}")
-        if "classification" in parameters:
-            raise RequestError(400, "the classification extension is not offered; ask for the output itself")
         if name in wanted:
             raise RequestError(400, f"output {name!r} is asked for twice")
-        wanted[name] = _boolean(parameters.get("binary_data", binary), "binary_data")
-    return tuple(wanted.items())
+        count = parameters.get("classification")
+        number = 0 if count is None else classes.asked(artifact.outputs[name], count)
+        wanted[name] = Wanted(name, _boolean(parameters.get("binary_data", binary), "binary_data"), number)
+    return tuple(wanted.values())
 
 
 def answer(call: Call, found: Arrays, artifact: Artifact) -> tuple[Sequence[bytes], int | None]:
     """The parts of the answer's body, and the length of the JSON where bytes follow it."""
     listed: list[dict[str, Any]] = []
     parts: list[bytes] = []
-    for name, binary in call.outputs:
-        array = found[name]
-        entry: dict[str, Any] = {"name": name, "datatype": artifact.outputs[name].datatype, "shape": array.shape}
+    for name, binary, count in call.outputs:
+        tensor, array = artifact.outputs[name], found[name]
+        if count:
+            array = classes.top(array, tensor.labels, count)
+        datatype = classes.DATATYPE if count else tensor.datatype
+        entry: dict[str, Any] = {"name": name, "datatype": datatype, "shape": array.shape}
         if binary:
             parts.append(tensors.to_bytes(array))
             entry["parameters"] = {"binary_data_size": len(parts[-1])}
@@ -180,9 +192,10 @@ def health(artifact: Artifact, *, ready: bool) -> bytes:
     return orjson.dumps({"name": artifact.name, "live": True, "ready": ready})
 
 
-def server_metadata() -> bytes:
+def server_metadata(artifact: Artifact) -> bytes:
     """Of GET /v2."""
-    return orjson.dumps({"name": "modelspec", "version": "2", "extensions": ["binary_tensor_data"]})
+    named = ["classification"] if any(map(classes.is_offered, artifact.outputs.values())) else []
+    return orjson.dumps({"name": "modelspec", "version": "2", "extensions": ["binary_tensor_data", *named]})
 
 
 def model_metadata(artifact: Artifact) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from modelspec.runtime.artifact import Arrays
-from modelspec.runtime.errors import BusyError, RequestError
+from modelspec.runtime.errors import FullError, RequestError
 
 
 class Runs(Protocol):
@@ -67,9 +67,9 @@ class Schedule:
         return len(self._waiting)
 
     async def run(self, inputs: Arrays) -> Arrays:
-        """The outputs of one request. Raises BusyError when too many wait already."""
+        """The outputs of one request. Raises FullError when too many wait already."""
         if len(self._waiting) >= self._limit and not self._free:
-            raise BusyError("too many requests wait for the model; try again later")
+            raise FullError("too many requests wait for the model; try again later")
         if self._free and not self._waiting and sum(array.size for array in inputs.values()) <= self._at_once:
             return self._run_here(inputs)
         loop = asyncio.get_running_loop()

@@ -8,7 +8,6 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -173,7 +172,7 @@ def listen(settings: Settings) -> socket.socket:
 def serve(settings: Settings) -> None:
     """Run until a signal. Raises ServeError when the model cannot be served."""
     artifact = read(settings.folder, settings.name, settings.version)
-    keys = Keys.read(Path(settings.api_keys)) if settings.api_keys else None
+    keys = Keys.read(settings.api_keys) if settings.api_keys else None
     context, audit = tls(settings), Audit(settings.audit)
     app = App(artifact, settings, keys, audit)
     logging.basicConfig(handlers=[log.Handler(logging.ERROR)], force=True)

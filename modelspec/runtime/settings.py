@@ -7,9 +7,15 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from modelspec.runtime.references import Reference
+
 
 def _option(default: Any, help: str, minimum: float | None = None, maximum: float | None = None) -> Any:
     return field(default=default, metadata={"help": help, "minimum": minimum, "maximum": maximum})
+
+
+def _secret(help: str) -> dict[str, Any]:
+    return {"help": help, "minimum": None, "maximum": None, "kind": Reference}
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Settings:
     max_body: int = _option(8 << 20, "Bytes of one request.", 1)
     max_headers: int = _option(32 << 10, "Bytes of the headers of one request.", 256)
     max_elements: int = _option(4 << 20, "Elements of all tensors of one request.", 1)
+    max_text: int = _option(64 << 10, "Characters of one text.", 1)
     max_connections: int = _option(1024, "Connections at one time; further ones are closed.", 1)
     max_requests: int = _option(256, "Requests at one time, those being received included.", 1)
     queue: int = _option(128, "Requests that may wait for the model; further ones get 503.", 0)
@@ -41,13 +48,22 @@ class Settings:
     body_timeout: float = _option(30.0, "Seconds for the body of a request.", 0.1)
     write_timeout: float = _option(30.0, "Seconds in which a client must take something of its answer.", 0.1)
     idle_timeout: int = _option(75, "Seconds that a connection may lie idle.", 1)
+    connection_age: int = _option(
+        3600, "Seconds after which a connection of gRPC is asked to come anew, so that load spreads.", 1
+    )
     request_timeout: float = _option(30.0, "Seconds in which the model must have answered.", 1e-9)
     drain_delay: float = _option(1.0, "Seconds after SIGTERM in which new requests are still taken.", 0)
     grace: float = _option(30.0, "Seconds after that for requests to finish.", 0.1)
-    api_keys: str = _option("", "File of those who may call: `name sha256-in-hex [infer] [metrics]` a line.")
-    tls_cert: str = _option("", "File of the server's certificate, in PEM.")
-    tls_key: str = _option("", "File of its key, where --tls-cert does not hold it.")
-    tls_client_ca: str = _option("", "File of the authorities whose clients may connect; others fail the handshake.")
+    api_keys: Reference | None = field(
+        default=None, metadata=_secret("File of those who may call: `name sha256-in-hex [infer] [metrics]` a line.")
+    )
+    tls_cert: Reference | None = field(default=None, metadata=_secret("File of the server's certificate, in PEM."))
+    tls_key: Reference | None = field(
+        default=None, metadata=_secret("File of its key, where --tls-cert does not hold it.")
+    )
+    tls_client_ca: Reference | None = field(
+        default=None, metadata=_secret("File of the authorities whose clients may connect; others fail the handshake.")
+    )
     audit: str = _option("", "File for the lines that say who called what. Default: stderr.")
     allow_nan: bool = _option(False, "Take inputs with NaN or infinity.")
 
@@ -74,6 +90,8 @@ class Option(NamedTuple):
 
     def wrong(self, value: Any) -> str:
         """What is wrong with a value, in words; empty for nothing."""
+        if value is self.default is None:
+            return ""
         kinds = (int, float) if self.kind is float else (self.kind,)
         if type(value) not in kinds:
             return f"must be of the type {self.kind.__name__}"
@@ -89,8 +107,9 @@ def options() -> Iterator[Option]:
     """All settings but the folder."""
     for each in fields(Settings):
         if each.metadata:
-            assert isinstance(each.type, type)
-            yield Option(each.name, each.type, each.default, *(each.metadata[key] for key in ("help", "minimum", "maximum")))  # fmt: skip
+            kind = each.metadata.get("kind", each.type)
+            assert isinstance(kind, type)
+            yield Option(each.name, kind, each.default, *(each.metadata[key] for key in ("help", "minimum", "maximum")))  # fmt: skip
 
 
 def parse(arguments: Sequence[str]) -> Settings:
@@ -103,10 +122,16 @@ def parse(arguments: Sequence[str]) -> Settings:
         if option.kind is bool:
             parser.add_argument(option.flag, action="store_true", default=None, help=option.help)
         else:
-            parser.add_argument(option.flag, type=option.kind, help=option.text)
+            kind = Reference.file if option.kind is Reference else option.kind
+            parser.add_argument(option.flag, type=kind, help=option.text)
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
-    found = _published(given["folder"])
     known = {option.field: option for option in options()}
+    found = _published(given["folder"])
+    for name in [name for name in found if name in known and known[name].kind is Reference]:
+        try:
+            found[name] = Reference.parse(found[name])
+        except ValueError as error:
+            parser.error(f"{name}, in runtime.json, {error}")
     for name, value in (found | given).items():
         if name == "folder":
             continue

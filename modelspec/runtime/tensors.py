@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelspec.runtime.artifact import Tensor
+from modelspec.runtime.checks import whole
 from modelspec.runtime.errors import RequestError
 
 _JSON_TYPES: dict[str, tuple[frozenset[type], str]] = {
@@ -26,6 +27,8 @@ def from_json(tensor: Tensor, data: Any, shape: Sequence[int]) -> NDArray[Any]:
     """Nested or flat lists, in row-major order, into an array of the shape."""
     flat = _flat(tensor, data, shape)
     kinds, words = _JSON_TYPES[tensor.numpy.kind]
+    if tensor.numpy.kind in "iu" and float in map(type, flat):
+        flat = [whole(value) for value in flat]
     if not kinds.issuperset(map(type, flat)):
         raise RequestError(400, f"input {tensor.name!r} holds something else than {words}; expected {tensor}")
     try:

@@ -46,6 +46,11 @@ class Files:
         self.path = path
         self._tar = None if path.is_dir() else _opened(path)
 
+    def close(self) -> None:
+        """Let go of the tar."""
+        if self._tar is not None:
+            self._tar.close()
+
     def has(self, name: str) -> bool:
         """Whether a file of this name is there."""
         if self._tar is None:

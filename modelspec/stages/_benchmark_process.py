@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelspec import registry
 from modelspec.target import Session
+from modelspec.tokenizer import in_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +26,8 @@ def main() -> None:
     inputs = _inputs(order)
     before = _peak_memory()
     session = target.open_session(Path(order["artifact"]), threads=order["threads"])
+    if order["tokenizer"]:
+        session = in_text(session, Path(order["runtime"]), Path(order["tokenizer"]))
     for _ in range(order["warmup"]):
         session.run(inputs)
     times = np.array(_measured(session, inputs, order["repeats"], order["seconds"]))

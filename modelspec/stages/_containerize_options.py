@@ -116,7 +116,7 @@ class Block(Options):
     def chosen_base(self, request: Request) -> str:
         """The one that is written, or that of the device."""
         assert request.target is not None
-        return self.base or request.target.base_image
+        return self.base or request.target.base_image.replace("{python}", self.python or PYTHON)
 
     def chosen_python(self, request: Request) -> str:
         """The version that the packages are for."""

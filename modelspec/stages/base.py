@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -25,6 +26,10 @@ class BaseLookup(Lookup):
     @property
     def name(self) -> str:
         return f"{self.reference} for {self.platform}"
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        return ("containerize", "base")
 
     def find(self) -> Found:
         """Ask the registry."""
@@ -105,8 +110,8 @@ class Base(Stage):
         from modelspec.stages._base_source import Files, from_files, from_registry
 
         if self.is_local:
-            inside = sorted(job.input("base").iterdir())
-            return from_files(Files(inside[0]), platform, blobs)
+            with closing(Files(next(job.input("base").iterdir()))) as files:
+                return from_files(files, platform, blobs)
         return from_registry(parse(self.base).at(digest=manifest), blobs, lambda text: print(text, file=sys.stderr))  # noqa: T201 - the log
 
     def _check(self, platform: str, config: dict[str, Any], layers: list[Path]) -> None:

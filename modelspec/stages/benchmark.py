@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from modelspec.errors import fail
-from modelspec.stage import Determinism, Job, Stage
+from modelspec.stage import Determinism, Job, Request, Stage
 
 DEADLINE_S = 600.0
 
@@ -22,7 +22,7 @@ class Benchmark(Stage):
     after: ClassVar[tuple[str, ...]] = ("evaluate",)
     takes: ClassVar[tuple[str, ...]] = ("artifact", "samples", "signature")
     gives: ClassVar[tuple[str, ...]] = ("metrics",)
-    parts: ClassVar[tuple[str, ...]] = ("target",)
+    parts: ClassVar[tuple[str, ...]] = ("target", "tokenizer")
     packages: ClassVar[tuple[str, ...]] = ("numpy",)
     facts: ClassVar[tuple[str, ...]] = ("arch", "isa", "cpu", "cores", "machine")
     determinism: ClassVar[Determinism] = Determinism.MEASURED
@@ -33,6 +33,9 @@ class Benchmark(Stage):
     warmup: int = Field(10, ge=0, description="Calls before the first that counts.", examples=[10])
     repeats: int = Field(200, ge=10, description="Calls that count, at most.", examples=[200])
     seconds: float = Field(5.0, gt=0, le=300, description="Time after which no further call is made.", examples=[5.0])
+
+    def inputs(self, request: Request) -> dict[str, str]:
+        return {slot: slot for slot in self.takes} | request.served
 
     def _require_effect(self, job: Job) -> None:
         from modelspec.feed import batch_size
@@ -60,6 +63,8 @@ class Benchmark(Stage):
             "target": target.model_dump(mode="json"),
             "artifact": str(job.input("artifact")),
             "samples": str(job.input("samples") / "inputs.npz"),
+            "runtime": str(job.input("runtime") / "runtime.json") if job.tokenizer else None,
+            "tokenizer": str(job.files.path("tokenizer")) if job.tokenizer else None,
             "signature": str(job.input("signature") / "signature.json"),
             **self.model_dump(mode="json"),
         }

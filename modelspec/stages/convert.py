@@ -61,7 +61,7 @@ class Convert(Stage):
     def inputs(self, request: Request) -> dict[str, str]:
         """What pruning and training made of the source; and a sample of the data that the model is evaluated or calibrated
         on. Both if there are any."""
-        dataset = _dataset(request)
+        dataset = request.sample
         found = {} if dataset is None else {"sample": f"sample:{dataset}"}
         is_changed = "prune" in request.blocks or "finetune" in request.blocks
         return {**found, "changes": "changes"} if is_changed else found
@@ -129,24 +129,6 @@ def _require_steady(comparison: "Comparison") -> None:
             why="something in it is random even in evaluation mode",
             help="find it; for example, give functional.dropout training=self.training",
         )
-
-
-def _dataset(request: Request) -> str | None:
-    """The data set of the evaluation; else that of any other block or target that names one; else none."""
-    blocks = [request.blocks.get("evaluate"), *request.blocks.values(), request.target]
-    found = [name for block in blocks for name in _named(block) if name in request.data]
-    return found[0] if found else None
-
-
-def _named(block: Any) -> list[str]:
-    """The data sets that a block names in its fields `data`, at any depth."""
-    if isinstance(block, Mapping):
-        return [name for value in block.values() for name in _named(value)]
-    if not isinstance(block, Options):
-        return []
-    own = getattr(block, "data", None)
-    below = [name for field in type(block).model_fields for name in _named(getattr(block, field))]
-    return ([own] if isinstance(own, str) else []) + below
 
 
 def _samples(

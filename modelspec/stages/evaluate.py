@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from modelspec.class_names import as_named
 from modelspec.errors import fail
 from modelspec.metric import DEFAULT_MAX_DROP, DEFAULT_METRIC, METRICS, Direction, Gate, Task, direction
 from modelspec.options import ENTRYPOINT, check_entrypoint, text
@@ -42,7 +43,7 @@ class Evaluate(Stage):
     after: ClassVar[tuple[str, ...]] = ("golden",)
     takes: ClassVar[tuple[str, ...]] = ("artifact", "signature")
     gives: ClassVar[tuple[str, ...]] = ("metrics",)
-    parts: ClassVar[tuple[str, ...]] = ("target",)
+    parts: ClassVar[tuple[str, ...]] = ("target", "tokenizer", "classes")
     packages: ClassVar[tuple[str, ...]] = ("numpy", "scikit-learn")
     imports: ClassVar[tuple[str, ...]] = ("numpy", "sklearn.metrics")
     facts: ClassVar[tuple[str, ...]] = ("arch", "isa")
@@ -82,7 +83,7 @@ class Evaluate(Stage):
         return block if block is not None and block.data is not None else None
 
     def inputs(self, request: Request) -> dict[str, str]:
-        made = {"artifact": "artifact", "signature": "signature"}
+        made = {"artifact": "artifact", "signature": "signature", **request.served}
         return {**made, "data": f"data:{self.data}", "reference": f"reference:{self.data}"}
 
     def told_task(self) -> Task | None:
@@ -115,13 +116,13 @@ class Evaluate(Stage):
         from modelspec.formats import npz
         from modelspec.signature import Signature
 
-        target = job.target
-        assert target is not None
         signature = Signature.read(job.input("signature"))
         inputs, labels = read_inputs(job.input("data"), signature)
         size = batch_size(signature, BATCH)
-        found = answered(target.open_session(job.input("artifact")).run, inputs, size)
+        found = answered(job.open_session().run, inputs, size)
         self._require_rows(found, signature)
+        if job.classes and labels is not None and any(array.dtype.kind in "OU" for array in found.values()):
+            labels = as_named(labels, job.class_names)
         source = npz.read(job.input("reference") / "outputs.npz")
         task = self.told_task()
         assert task is not None, "the rules of the spec refuse an evaluation without a task"

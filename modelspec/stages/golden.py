@@ -22,11 +22,11 @@ class Golden(Stage):
     name: ClassVar[str] = "golden"
     summary: ClassVar[str] = "record sample inputs with the outputs of the built model"
     revision: ClassVar[int] = 1
-    after: ClassVar[tuple[str, ...]] = ("compile",)
+    after: ClassVar[tuple[str, ...]] = ("compile", "processing")
     takes: ClassVar[tuple[str, ...]] = ("artifact", "samples", "signature")
     gives: ClassVar[tuple[str, ...]] = ("golden", "metrics")
     publishes: ClassVar[Mapping[str, str]] = {"golden": "golden"}
-    parts: ClassVar[tuple[str, ...]] = ("target",)
+    parts: ClassVar[tuple[str, ...]] = ("target", "tokenizer")
     packages: ClassVar[tuple[str, ...]] = ("numpy",)
     facts: ClassVar[tuple[str, ...]] = ("arch", "isa")
     determinism: ClassVar[Determinism] = Determinism.NUMERIC
@@ -45,6 +45,9 @@ class Golden(Stage):
     def origin(cls, request: Request) -> tuple[str | int, ...]:
         return ("convert", "parity")
 
+    def inputs(self, request: Request) -> dict[str, str]:
+        return {slot: slot for slot in self.takes} | request.served
+
     def run(self, job: Job) -> None:
         """Write the pair. Raises MS503 when a float artifact differs from the source, or any answers with NaN."""
         from modelspec.formats import npz
@@ -53,11 +56,11 @@ class Golden(Stage):
         assert target is not None
         samples = job.input("samples")
         inputs, source = npz.read(samples / "inputs.npz"), npz.read(samples / "outputs.npz")
-        found = target.open_session(job.input("artifact")).run(inputs)
+        found = job.open_session().run(inputs)
         self._check(source, found, exact=not target.chosen_precision.startswith("int"))
         rows = _rows(inputs, json.loads((job.input("signature") / "signature.json").read_text()))
         shown = {name: array[:ROWS] for name, array in inputs.items()} if rows else inputs
-        session = target.open_session(job.input("artifact"))
+        session = job.open_session()
         npz.write(job.output("golden") / "inputs.npz", shown)
         npz.write(job.output("golden") / "outputs.npz", session.run(shown))
         text = json.dumps({"metrics": {}, "samples": ROWS if rows else 1}) + "\n"

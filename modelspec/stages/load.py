@@ -3,6 +3,7 @@
 import json
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from modelspec.class_names import as_numbers
 from modelspec.errors import fail
 from modelspec.stage import Determinism, Job, Request, Stage
 
@@ -11,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class Load(Stage):
-    """Data set -> data.npz and data.json."""
+    """Data set -> data.npz and data.json. Where texts are tokenized, both the texts and the tokens are in it."""
 
     name: ClassVar[str] = "load"
     summary: ClassVar[str] = "read a data set into named arrays"
     revision: ClassVar[int] = 1
     gives: ClassVar[tuple[str, ...]] = ("data",)
     provides: ClassVar[str] = "data"
-    parts: ClassVar[tuple[str, ...]] = ("loader",)
+    parts: ClassVar[tuple[str, ...]] = ("loader", "tokenizer", "classes")
     packages: ClassVar[tuple[str, ...]] = ("numpy",)
     imports: ClassVar[tuple[str, ...]] = ("numpy",)
     determinism: ClassVar[Determinism] = Determinism.EXACT
@@ -29,8 +30,9 @@ class Load(Stage):
         return cls()
 
     def run(self, job: Job) -> None:
-        """Write all arrays, with the number of rows and the name of the labels."""
+        """Write all arrays, with the number of rows and the name of the labels; and what a tokenizer makes of texts."""
         from modelspec.formats import npz
+        from modelspec.stages._load_text import with_tokens
 
         loader = job.loader
         assert loader is not None
@@ -50,9 +52,14 @@ class Load(Stage):
                 )
             count = min(count, loader.samples)
             arrays = {name: array[:count] for name, array in arrays.items()}
+        said: dict[str, Any] = {"labels": loader.labels, "rows": count}
+        if job.tokenizer:
+            arrays, said["text"] = with_tokens(job, arrays, loader.labels)
+        if job.classes and loader.labels is not None:
+            arrays[loader.labels] = as_numbers(arrays[loader.labels], job.class_names)
         folder = job.output("data")
         npz.write(folder / "data.npz", arrays)
-        (folder / "data.json").write_text(json.dumps({"labels": loader.labels, "rows": count}) + "\n")
+        (folder / "data.json").write_text(json.dumps(said) + "\n")
 
 
 def _rows(arrays: "dict[str, NDArray[Any]]") -> int:

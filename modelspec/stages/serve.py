@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from modelspec.errors import fail
 from modelspec.options import Duration, Options, Size, refuse
+from modelspec.secret import FileReference, Reference
 from modelspec.stage import Determinism, Job, Request, Stage
 
 _LEAST_BODY = 1000
@@ -28,6 +29,35 @@ class Batching(Options):
                 "MS205", "max_delay is above 10s", "every request may wait so long: a few milliseconds are usual"
             )
         return self
+
+
+class Auth(Options):
+    """Who may call."""
+
+    api_keys: Reference = Field(
+        description="Where the keys lie: a line each, `name sha256-in-hex [infer] [metrics]`, as "
+        "`python -m modelspec.runtime.auth NAME` makes them. The server does not start without them.",
+        examples=[{"secret": "digits-keys", "key": "keys.txt"}],
+    )
+
+
+class Tls(Options):
+    """HTTPS, and gRPC over TLS."""
+
+    cert: FileReference = Field(
+        description="The server's certificate and those up to its authority, in PEM.",
+        examples=[{"secret": "digits-tls", "key": "tls.crt"}],
+    )
+    key: FileReference | None = Field(
+        None,
+        description="Its private key, where `cert` does not hold it.",
+        examples=[{"secret": "digits-tls", "key": "tls.key"}],
+    )
+    client_ca: FileReference | None = Field(
+        None,
+        description="The authorities whose clients may connect; others fail the handshake.",
+        examples=[{"secret": "digits-tls", "key": "ca.crt"}],
+    )
 
 
 class Serve(Stage):
@@ -62,6 +92,18 @@ class Serve(Stage):
     max_body: Size | None = Field(None, description="Size of one request, at most. Default: 8MiB.", examples=["1MiB"])
     request_timeout: Duration | None = Field(
         None, description="Time in which the model must have answered. Default: 30s.", examples=["5s"]
+    )
+    auth: Auth | None = Field(
+        None,
+        description="Who may call. Default: everyone who reaches the port.",
+        examples=[{"api_keys": {"secret": "digits-keys", "key": "keys.txt"}}],
+    )
+    tls: Tls | None = Field(
+        None,
+        description="Certificates, for HTTPS. Default: plain HTTP.",
+        examples=[
+            {"cert": {"secret": "digits-tls", "key": "tls.crt"}, "key": {"secret": "digits-tls", "key": "tls.key"}}
+        ],
     )
     memory_arena: bool = Field(
         True, description="Whether memory of a run is kept for the next; without it less is held.", examples=[False]
@@ -103,6 +145,11 @@ class Serve(Stage):
                 found[name] = value
         if self.batching:
             found |= {"batch_size": self.batching.max_size, "batch_delay": self.batching.max_delay}
+        if self.auth:
+            found["api_keys"] = self.auth.api_keys.published()
+        if self.tls:
+            files = {"tls_cert": self.tls.cert, "tls_key": self.tls.key, "tls_client_ca": self.tls.client_ca}
+            found |= {name: file.published() for name, file in files.items() if file}
         return found
 
     def _require_batch(self, signature: dict[str, Any]) -> None:

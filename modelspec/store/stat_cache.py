@@ -26,10 +26,13 @@ class StatCache:
     Losing it costs time, never correctness; a rotten one would have every build fail over a file that did not change.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path | None) -> None:
+        """`file` is None for one that remembers nothing."""
         self._file = file
         self._changed = False
         self._entries: dict[str, tuple[Identity, str]] = {}
+        if file is None:
+            return
         with suppress(OSError, ValueError, AttributeError, TypeError, IndexError, KeyError), open_plain(file) as opened:
             body, _, rest = opened.read().partition(b"\n")
             if digest.of_bytes(body).encode() == rest:
@@ -50,7 +53,7 @@ class StatCache:
 
     def save(self) -> None:
         """Write what was learnt; a cache that cannot be written is done without."""
-        if not self._changed:
+        if not self._changed or self._file is None:
             return
         body = json.dumps(self._entries).encode()
         # One name for all: what a killed process left is overwritten. Two at once can spoil the file; the digest tells.

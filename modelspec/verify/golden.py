@@ -11,9 +11,9 @@ from modelspec.errors import Diagnostic, Exit, ModelspecError
 from modelspec.execute.alone import Workers
 from modelspec.meaning.verdict import Verdict
 from modelspec.resolve import missing_packages
-from modelspec.target import Target
+from modelspec.tokenizer import EXTRA
 from modelspec.verify.published import Published
-from modelspec.verify.record import BuildSaid, ParitySaid, read_needs, read_target
+from modelspec.verify.record import BuildSaid, ParitySaid, read_needs, read_target, takes_text
 
 
 class _Output(BaseModel):
@@ -46,9 +46,9 @@ class Replayed:
     """CPU features of which the model needs one, and this machine has none."""
 
 
-def promised(build: BuildSaid, target: Target) -> tuple[Verdict, tuple[str, ...]]:
-    """The same bits where the instruction set and the target's tools are those of the build; what differs otherwise."""
-    others = (*build.other_machine(), *build.other_tools(target.packages))
+def promised(build: BuildSaid, tools: tuple[str, ...]) -> tuple[Verdict, tuple[str, ...]]:
+    """The same bits where the instruction set and the tools are those of the build; what differs otherwise."""
+    others = (*build.other_machine(), *build.other_tools(tools))
     return (Verdict.WITHIN if others else Verdict.EXACT), others
 
 
@@ -56,9 +56,10 @@ def replay(published: Published, label: str, workers: Workers) -> tuple[Replayed
     """Run one target. MS605 where it does not answer as recorded, or not at all."""
     folder, parity = published.folder, published.parity(label)
     target = read_target(folder, label).model_copy(update={"name": label})
-    if missing := missing_packages({"onnx": target.packages}):
+    library = ("tokenizers",) if takes_text(folder, label) else ()
+    if missing := missing_packages({"onnx": target.packages, EXTRA: library}):
         raise ModelspecError(missing)
-    expected, others = promised(published.build, target)
+    expected, others = promised(published.build, (*target.packages, *library))
     needs = read_needs(folder, label)
     lacks = needs if needs and toolchain.lacks(toolchain.fact("isa"), needs) else ()
     others = (*others, f"a CPU without {' or '.join(lacks)}, which this model needs") if lacks else others

@@ -146,12 +146,19 @@ class CpuSaid(Said):
     needs: tuple[str, ...] = ()
 
 
+class ProcessingSaid(Said):
+    """What is done before and after the model."""
+
+    tokenizer: dict[str, Any] | None = None
+
+
 class RuntimeSaid(Said):
     """runtime.json."""
 
     device: str
     precision: str
     cpu: CpuSaid = CpuSaid()
+    processing: ProcessingSaid = ProcessingSaid()
 
 
 class _Format(Said):
@@ -176,6 +183,12 @@ def read_needs(folder: Path, label: str) -> tuple[str, ...]:
     """The CPU features without all of which a target's answers are not right. Raises MS604."""
     name = f"{label}/runtime.json"
     return _read(folder / name, name, RuntimeSaid).cpu.needs
+
+
+def takes_text(folder: Path, label: str) -> bool:
+    """Whether a target is asked in text, so that answers depend on the tokenizer's library too. Raises MS604."""
+    name = f"{label}/runtime.json"
+    return _read(folder / name, name, RuntimeSaid).processing.tokenizer is not None
 
 
 def read_target(folder: Path, label: str) -> Target:

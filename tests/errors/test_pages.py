@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from modelspec.errors import CODES, Exit
 from modelspec.formats.onnx_session import open_session
 from modelspec.report.pages import Example, read
+from tests import texts
 from tests.stages import graphs
 
 ELSEWHERE = {
@@ -90,6 +91,9 @@ def write_files(folder: Path) -> None:
     write_third(folder, w)
     for name, made in (("conv", graphs.conv), ("transformer", graphs.attention)):
         shutil.copy(made(folder / "parts" / name) / "model.onnx", folder / f"{name}.onnx")
+    texts.write_model(folder / "moods.onnx")
+    texts.write_tokenizer(folder / "tokenizer.json")
+    texts.write_texts(folder / "moods.jsonl")
     (folder / "empty.onnx").touch()
     future = onnx.load(folder / "model.onnx")
     future.opset_import[0].version = 99

@@ -69,7 +69,7 @@ def test_the_image_is_given_by_its_digest_everywhere(full: Path) -> None:
 
 
 def test_secrets_are_mounted_where_the_server_looks(full: Path) -> None:
-    from modelspec.manifests.facts import MOUNT
+    from modelspec.runtime.references import MOUNT
 
     pod = load(full / "kubernetes" / "deployment.yaml")["spec"]["template"]["spec"]
     mount = next(m for m in pod["containers"][0]["volumeMounts"] if m["name"] == "secret-0")

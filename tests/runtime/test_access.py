@@ -1,6 +1,7 @@
 """API keys and certificates: who may, who may not, and that no key is written anywhere."""
 
 import datetime as dt
+import json
 import socket
 import ssl
 import subprocess
@@ -8,12 +9,16 @@ import sys
 from contextlib import suppress
 from http.client import HTTPSConnection
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 
+from modelspec.runtime import references
 from modelspec.runtime.auth import Keys
 from modelspec.runtime.errors import RequestError, ServeError
+from modelspec.runtime.references import Reference, mounted
+from modelspec.runtime.settings import parse
 from tests.runtime.conftest import ROOT, Start, request
 
 INFER = "/v2/models/line/infer"
@@ -62,7 +67,7 @@ def test_keys(folder: Path, tmp_path: Path, start: Start) -> None:
 def test_wrong_files_of_keys(tmp_path: Path, text: str) -> None:
     (tmp_path / "keys").write_text(text)
     with pytest.raises(ServeError):
-        Keys.read(tmp_path / "keys")
+        Keys.read(Reference.file(str(tmp_path / "keys")))
 
 
 def test_every_key_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +76,7 @@ def test_every_key_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     made = [make(f"k{number}") for number in range(3)]
     (tmp_path / "keys").write_text("\n".join(line for _, line in made))
-    keys = Keys.read(tmp_path / "keys")
+    keys = Keys.read(Reference.file(str(tmp_path / "keys")))
     count = 0
     real = hmac.compare_digest
 
@@ -133,3 +138,84 @@ def test_wrong_certificates_end_the_start(folder: Path, tmp_path: Path, start: S
     assert start(folder, f"--tls-cert={tmp_path / 'bad.pem'}", ready=False).process.wait(20) == 4
     assert start(folder, f"--tls-key={tmp_path / 'bad.pem'}", ready=False).process.wait(20) == 2
     assert start(folder, f"--api-keys={tmp_path / 'none'}", ready=False).process.wait(20) == 4
+
+
+def refer(folder: Path, **references: dict[str, str]) -> None:
+    """Write into runtime.json where the secrets lie."""
+    runtime = json.loads((folder / "runtime.json").read_text())
+    (folder / "runtime.json").write_text(json.dumps(runtime | {"serve": references}))
+
+
+def test_keys_from_the_environment(folder: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that was built to ask for keys does not start without them, and nothing on the way holds one."""
+    refer(folder, api_keys={"env": "LINE_KEYS"})
+    monkeypatch.delenv("LINE_KEYS", raising=False)
+    server = start(folder, ready=False)
+    assert server.process.wait(20) == 4
+    assert "the environment variable LINE_KEYS is not set; --api-keys FILE" in server.wait_for("failed")["reason"]
+    for wrong in ("", "no line of keys"):
+        monkeypatch.setenv("LINE_KEYS", wrong)
+        assert start(folder, ready=False).process.wait(20) in {2, 4}
+    with pytest.raises(SystemExit, match="2"):
+        parse([str(folder), "--api-keys="])
+    key, entry = make("team-a")
+    monkeypatch.setenv("LINE_KEYS", f"{entry}\n")
+    server = start(folder)
+    for token, status in ((f"Bearer {key}", 200), ("Bearer wrong", 401), (None, 401)):
+        headers = {"Authorization": token} if token else {}
+        assert server.ask("POST", INFER, request([[1, 2, 3]]), headers)[0] == status
+    assert server.stop() == 0
+    assert not any(secret in str(server.log) for secret in (key, entry.split()[1]))
+
+
+def test_keys_from_a_file(folder: Path, tmp_path: Path, start: Start) -> None:
+    (key, entry), (_, other) = make("team-a"), make("team-b")
+    (tmp_path / "keys").write_text(entry)
+    (tmp_path / "others").write_text(other)
+    refer(folder, api_keys={"file": str(tmp_path / "keys")})
+    headers = {"Authorization": f"Bearer {key}"}
+    assert start(folder).ask("GET", "/v2", None, headers)[0] == 200
+    assert start(folder, f"--api-keys={tmp_path / 'others'}").ask("GET", "/v2", None, headers)[0] == 401
+
+
+def test_keys_of_the_cluster(folder: Path, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    refer(folder, api_keys={"secret": "line-keys", "key": "keys.txt"})
+    server = start(folder, ready=False)
+    assert server.process.wait(20) == 4
+    reason = server.wait_for("failed")["reason"]
+    assert "/run/secrets/modelspec/line-keys/keys.txt cannot be read" in reason
+    assert "--api-keys FILE" in reason
+    monkeypatch.setattr(references, "MOUNT", str(tmp_path))
+    key, entry = make("team-a")
+    (tmp_path / "line-keys").mkdir()
+    Path(mounted("line-keys", "keys.txt")).write_text(entry)
+    keys = Keys.read(Reference.parse({"secret": "line-keys", "key": "keys.txt"}))
+    assert keys.caller(f"Bearer {key}", "infer") == "team-a"
+
+
+@pytest.mark.parametrize("value", ["hunter2", {"env": "hunter 2"}, {"file": "hunter2"}, {"file": "/a/../hunter2"}, {"secret": "hunter2"}, {"secret": "hunter2", "key": "../x"}, {"hunter2": "x"}, ["hunter2"], {"env": "A", "file": "/hunter2"}])  # fmt: skip
+def test_a_reference_that_is_none_is_not_repeated(folder: Path, value: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    refer(folder, api_keys=value)
+    with pytest.raises(SystemExit, match="2"):
+        parse([str(folder)])
+    said = capsys.readouterr().err
+    assert "api_keys, in runtime.json, must be {env: NAME}" in said
+    assert "hunter2" not in said
+
+
+def test_certificates_by_reference(folder: Path, tmp_path: Path, start: Start) -> None:
+    authority = trustme.CA()
+    cert = authority.issue_cert("127.0.0.1")
+    cert.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
+    cert.private_key_pem.write_to_path(tmp_path / "tls.key")
+    refer(folder, tls_cert={"file": str(tmp_path / "tls.crt")}, tls_key={"file": str(tmp_path / "tls.key")})
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    connection = HTTPSConnection("127.0.0.1", start(folder).port, context=context, timeout=10)
+    connection.request("GET", "/v2")
+    assert connection.getresponse().status == 200
+    connection.close()
+    refer(folder, tls_cert={"secret": "line-tls", "key": "tls.crt"})
+    assert start(folder, ready=False).process.wait(20) == 4
+    refer(folder, tls_cert={"env": "LINE_TLS"})
+    assert start(folder, ready=False).process.wait(20) == 2

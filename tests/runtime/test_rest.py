@@ -114,7 +114,7 @@ def test_wrong_outputs(shared: Running) -> None:
         (None, "'outputs' must be a list"),
         ([{"name": "y"}, {"name": "y"}], "'outputs' has 2 tensors"),
         ([{"name": "y", "parameters": {"binary_data": 1}}], "must be true or false"),
-        ([{"name": "y", "parameters": {"classification": 2}}], "not offered"),
+        ([{"name": "y", "parameters": {"classification": 2}}], "has no class names"),
     ):
         status, found, _ = shared.ask("POST", INFER, request([[1, 2, 3]]) | {"outputs": outputs})
         assert (status, said in found["error"]) == (400, True), found
@@ -169,7 +169,7 @@ def test_several_inputs_and_text(tmp_path: Path, start: Start) -> None:
     assert {output["name"]: output["data"] for output in found["outputs"]} == {"same": ["a", "\u20ac"], "more": [1, 2]}
     for wrong, said in (
         (body(["a"], [1, 2]), "the axis 'n' is"),
-        (body(["a"], [1.0]), "something else than whole numbers"),
+        (body(["a"], [1.5]), "something else than whole numbers"),
         (body(["a"], [2**63]), "does not fit into INT64"),
         ({"inputs": body(["a"], [1])["inputs"][:1]}, "input 'text' is missing"),  # type: ignore[index]
         ({"inputs": body(["a"], [1])["inputs"][:1] * 2}, "given twice"),  # type: ignore[index]

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from modelspec.errors import ModelspecError
+from modelspec.runtime.references import Reference
 from modelspec.runtime.settings import options
 from modelspec.stages.serve import Serve
 from tests.conftest import RunStage
@@ -39,18 +40,21 @@ def test_every_option_reaches_the_server(run_stage: RunStage, inputs: dict[str, 
     block = {
         "port": 81, "batching": {"max_size": 8, "max_delay": "3ms"}, "threads": 2, "parallel": 3, "queue": 4,
         "max_body": "1MiB", "request_timeout": "5s", "memory_arena": False, "spinning": True,
+        "auth": {"api_keys": {"env": "KEYS"}},
+        "tls": {"cert": {"secret": "a", "key": "tls.crt"}, "key": {"file": "/tls.key"}, "client_ca": {"file": "/ca"}},
     }  # fmt: skip
     assert said(run_stage, inputs, block) == {
         "file": "model.onnx",
         "session": {"intra_op_num_threads": 1, "enable_cpu_mem_arena": False, "allow_spinning": True},
         "serve": {
             "port": 81, "batch_size": 8, "batch_delay": 0.003, "threads": 2, "parallel": 3, "queue": 4,
-            "max_body": 1 << 20, "request_timeout": 5.0,
+            "max_body": 1 << 20, "request_timeout": 5.0, "api_keys": {"env": "KEYS"},
+            "tls_cert": {"secret": "a", "key": "tls.crt"}, "tls_key": {"file": "/tls.key"}, "tls_client_ca": {"file": "/ca"},
         },
     }  # fmt: skip
     known = {option.field: option for option in options()}
     for name, value in said(run_stage, inputs, block)["serve"].items():
-        assert not known[name].wrong(value)
+        assert not known[name].wrong(Reference.parse(value) if isinstance(value, dict) else value)
 
 
 def test_what_is_not_said_is_left_to_the_server(run_stage: RunStage, inputs: dict[str, Path]) -> None:
