@@ -180,6 +180,8 @@ class Stage(Options):
     """The extra of the distribution that brings `tools`."""
     resumes: ClassVar[bool] = False
     """Whether what a failed or ended run leaves at `job.resume` is taken up by the next one."""
+    block_name: ClassVar[str] = ""
+    """The key of the stage's block in model.yaml, when that is not the stage's name."""
     block: ClassVar[Any] = None
     """The type of the stage's block in model.yaml when that is not the stage itself; `False` when it has no block."""
 
