@@ -74,7 +74,7 @@ class Package(Stage):
         return self.optional if isinstance(self.how, Zstd) else ()
 
     def depends_on(self) -> tuple[str, ...]:
-        return ("zlib",) if isinstance(self.how, Gzip) else ()
+        return ("zlib",) if isinstance(self.how, Gzip) else ("liblzma",) if isinstance(self.how, Xz) else ()
 
     def run(self, job: Job) -> None:
         """Write the compressed files, what runtime.json says of them, and both sizes. Raises MS602 if they do not come back."""
