@@ -11,12 +11,12 @@ from typing import Any
 from modelspec import digest, gates
 from modelspec.checks.finish import Finish
 from modelspec.errors import fail
+from modelspec.execute.alone import Workers, workers
 from modelspec.publication import BUILD, CARD, CHECKSUMS, METRICS
 from modelspec.publish import replacing
 from modelspec.store.files import copy_file, os_errors_explained
 from modelspec.verify.record import read_target
 from modelspec.verify.verify import Asked, verify
-from modelspec.verify.workers import Workers, workers
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,7 @@ def finish(folder: Path, timeout_s: float, on_step: Callable[[str], None]) -> Fi
 
 def _finish_target(draft: Path, label: str, running: Workers) -> None:
     place, target = draft / label, read_target(draft, label)
-    runtime = json.loads((place / "runtime.json").read_bytes())
-    if "package" in runtime:
+    if "package" in json.loads((place / "runtime.json").read_bytes()):
         raise fail("MS582", f"{label} is compressed, and cannot be finished", help="build it without package")
     build = json.loads((draft / BUILD).read_bytes())
     action = next(a for a in build["actions"] if a["stage"] == "compile" and label in a["targets"])
@@ -69,16 +68,15 @@ def _finish_target(draft: Path, label: str, running: Workers) -> None:
         for output in action["outputs"]
         if output["path"].startswith("artifact/")
     ]
-    runtime = running.run(
-        Finish(), target.model_copy(update={"name": label}), {"artifact": {name: place / name for name in old}}
-    )
-    made = running.folder / f"finish-{running.count}" / "out" / "artifact"
+    inputs = {"artifact": {name: place / name for name in old}}
+    outputs = running.outputs(Finish(), f"finish of {label}", {"target": target}, inputs, target.imports)
+    made = outputs / "artifact"
     for name in old:
         (place / name).unlink()
     files = digest.files_under(made)
     for name in files:
         copy_file(made / name, place / name)
-    (place / "runtime.json").write_bytes(runtime)
+    copy_file(outputs / "report" / "report.json", place / "runtime.json")
     size = sum((place / name).stat().st_size for name in files)
     _record(build, action, label, place, files, size)
     (draft / BUILD).write_bytes(_json(build))

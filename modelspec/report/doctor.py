@@ -11,6 +11,18 @@ from modelspec import nvidia, registry, toolchain
 from modelspec.report.style import Style
 from modelspec.target import Target
 
+COMMANDS = {
+    "serve": ("httptools", "numpy", "onnxruntime", "orjson", "prometheus-client", "uvicorn"),
+    "serve (gRPC)": ("grpcio", "protobuf"),
+    "tune": ("optuna",),
+}
+"""What commands need beyond the builds they start."""
+_EXTRAS = {
+    "fsspec": "remote", "torch-pruning": "pytorch", "optuna": "tune", "grpcio": "grpc", "protobuf": "grpc",
+    "httptools": "serve", "orjson": "serve", "prometheus-client": "serve", "uvicorn": "serve",
+}  # fmt: skip
+"""The extra that brings a package; `onnx` brings the others."""
+
 FACTS = ("arch", "isa", "cpu", "cores")
 
 
@@ -24,8 +36,10 @@ def findings(cache: Path, targets: Iterable[Target] | None = None) -> dict[str, 
         ("target", registry.targets()),
     ):
         parts += [
-            _part(kind, name, part.packages, tuple(getattr(part, "toolchain", ()))) for name, part in found.items()
+            _part(kind, name, part.packages, getattr(part, "optional", ()), getattr(part, "toolchain", ()))
+            for name, part in found.items()
         ]
+    parts += [_part("command", name, packages) for name, packages in COMMANDS.items()]
     return {
         "formatVersion": 1,
         "modelspec": toolchain.own_version(),
@@ -63,10 +77,15 @@ def _network() -> str:
     return f"actions keep it: {reason}" if reason else "actions have none"
 
 
-def _part(kind: str, name: str, packages: Iterable[str], toolchain_: tuple[str, ...]) -> dict[str, Any]:
-    versions = {package: toolchain.version(package) for package in sorted([*packages, *toolchain_])}
-    extra = name if kind == "framework" or toolchain.missing(toolchain_) else "onnx"
-    return {"kind": kind, "name": name, "packages": versions, "ready": None not in versions.values(), "extra": extra}
+def _part(
+    kind: str, name: str, packages: Iterable[str], optional: Iterable[str] = (), own: Iterable[str] = ()
+) -> dict[str, Any]:
+    """`own`: what only a device's own tools need; an extra of its name brings it."""
+    named = {*packages, *own}
+    versions, more = ({name: toolchain.version(name) for name in sorted(names)} for names in (named, optional))
+    ready = None not in versions.values()
+    part = {"kind": kind, "name": name, "packages": versions, "optional": more, "ready": ready}
+    return {**part, "extra": name if kind == "framework" or toolchain.missing(own) else None}
 
 
 def as_text(found: dict[str, Any], style: Style) -> str:
@@ -79,10 +98,14 @@ def as_text(found: dict[str, Any], style: Style) -> str:
     for kind in dict.fromkeys(part["kind"] for part in found["parts"]):
         lines += ["", f"{kind}s"]
         for part in (part for part in found["parts"] if part["kind"] == kind):
-            absent = [name for name, version in part["packages"].items() if version is None]
-            missing |= {part["extra"]} if absent else set()
+            absent, lacking = (
+                [name for name, version in part[key].items() if version is None] for key in ("packages", "optional")
+            )
+            missing |= {part["extra"] or _EXTRAS.get(name, "onnx") for name in absent + lacking}
             state = style.green("ready") if part["ready"] else style.red(f"missing {', '.join(absent)}")
-            present = ", ".join(f"{name} {version}" for name, version in part["packages"].items() if version)
+            state += f" but for options that take {', '.join(lacking)}" if lacking and not absent else ""
+            versions = {**part["packages"], **part["optional"]}
+            present = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
             lines.append(f"  {part['name']:<16} {state}  {style.dim(present)}".rstrip())
     if found["targets"] is not None:
         lines += ["", "targets of the spec"]

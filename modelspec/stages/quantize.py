@@ -138,7 +138,7 @@ class Quantize(Stage):
         graph = choice.survey(model)
         excluded = matching_nodes(model, asked.exclude)
         method, reason = choice.choose(asked, graph, has_data=job.has("data"), symmetric=self.symmetric)
-        for code, message, fix in choice.cautions(method, graph, chosen=method is not asked):
+        for code, message, fix in choice.cautions(method, graph, self.precision, chosen=method is not asked):
             job.warn(code, message, help=fix, path=("method",))
         quantizer = self._quantizer(job, model, method, graph, folder)
         sensitive = self._sensitive(job, model, quantizer, excluded)
