@@ -76,3 +76,17 @@ def test_only_made_up_names_are_masked(tmp_path: Path) -> None:
     new.write_bytes(b"\0__mye98765_shape\0weights1\0__mye12")
     other.write_bytes(b"\0__mye123_shape\0weights2\0__mye7")
     assert masked.content(old) == masked.content(new) != masked.content(other)
+
+
+def test_the_order_of_products_of_sizes_is_masked_and_nothing_else(tmp_path: Path) -> None:
+    def line(number: int, size: int) -> bytes:
+        return f'  mul={{ name="__mye{number}" output={{"__mye{number}" }} input={{"__mye1_shape_x" "__s^{size}i64" }} stream=0 }}'.encode()
+
+    files = [tmp_path / str(index) for index in range(4)]
+    files[0].write_bytes(b"\n".join((b"a", line(2, 50), line(3, 60), b"z")))
+    files[1].write_bytes(b"\n".join((b"a", line(7, 60), line(8, 50), b"z")))
+    files[2].write_bytes(b"\n".join((b"z", line(2, 50), line(3, 60), b"a")))
+    files[3].write_bytes(b"\n".join((b"a", line(2, 50), line(3, 70), b"z")))
+    found = [masked.content(file) for file in files]
+    assert found[0] == found[1]
+    assert found[0] not in found[2:]
