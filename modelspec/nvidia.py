@@ -1,9 +1,12 @@
 """The GPUs of this machine and their driver, told by NVIDIA's management library: no CUDA is initialised, no tool imported."""
 
-import ctypes
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ctypes
 
 LIBRARY = "libnvidia-ml.so.1"
 _TEXT = 96
@@ -26,6 +29,8 @@ class Gpu:
 @cache
 def gpus() -> tuple[Gpu, ...]:
     """Every GPU, in the driver's order; none where there is no driver."""
+    import ctypes  # not by every command
+
     try:
         library = ctypes.CDLL(LIBRARY)
     except OSError:
@@ -44,7 +49,9 @@ def first() -> Gpu | None:
     return next(iter(gpus()), None)
 
 
-def _read(library: ctypes.CDLL) -> tuple[Gpu, ...]:
+def _read(library: "ctypes.CDLL") -> tuple[Gpu, ...]:
+    import ctypes
+
     count, version = ctypes.c_uint(), ctypes.c_int()
     library.nvmlDeviceGetCount_v2(ctypes.byref(count))
     library.nvmlSystemGetCudaDriverVersion_v2(ctypes.byref(version))
@@ -54,7 +61,9 @@ def _read(library: ctypes.CDLL) -> tuple[Gpu, ...]:
     return tuple(_one(library, index, driver.value.decode(), cuda) for index in range(count.value))
 
 
-def _one(library: ctypes.CDLL, index: int, driver: str, cuda: str) -> Gpu:
+def _one(library: "ctypes.CDLL", index: int, driver: str, cuda: str) -> Gpu:
+    import ctypes
+
     handle, major, minor = ctypes.c_void_p(), ctypes.c_int(), ctypes.c_int()
     library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle))
     name = ctypes.create_string_buffer(_TEXT)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from modelspec import digest, nvidia
-from modelspec.engines import build, record
+from modelspec.engines import record
 from modelspec.engines.record import Range, Recipe
 from modelspec.errors import fail
 from modelspec.options import Options, Size
@@ -74,15 +74,21 @@ class EngineTarget(Target):
         return {}
 
     def compile(self, model: Path, artifact: Path) -> dict[str, Any]:
+        from modelspec.engines import build
+
         made = build.build(self.recipe(model), model, artifact)
         return self._runtime(made.version)
 
     def replay(self, model: Path, artifact: Path, recorded: Path) -> dict[str, Any]:
+        from modelspec.engines import build
+
         recipe = self.recipe(model).model_copy(update={"replay": digest.of_file(recorded)})
         return self._runtime(build.build(recipe, model, artifact, recorded).version)
 
     def defer(self, model: Path, artifact: Path) -> dict[str, Any]:
         """The prepared graph and the recipe, for another machine to finish."""
+        from modelspec.engines import build
+
         recipe = self.recipe(model)
         build.require_shapes(recipe, model)
         shutil.copytree(model.parent, artifact, dirs_exist_ok=True)
@@ -90,6 +96,8 @@ class EngineTarget(Target):
         return self._runtime("")
 
     def finish(self, deferred: Path, artifact: Path) -> dict[str, Any]:
+        from modelspec.engines import build
+
         recipe = record.read(deferred).recipe
         here = {name: digest.of_file(deferred / name) for name in digest.files_under(deferred) if name != record.FILE}
         if recipe.module != self.module or recipe.model != here:

@@ -120,11 +120,11 @@ def _contents(
         for label in published.build.metrics:
             paths = published.files.of_target(label)
             if f"{label}/runtime.json" in paths and published.files.sound(paths):
-                if reason := read_target(published.folder, label).cannot_run(published.folder / label):
-                    found.unrun[label] = reason
-                    continue
                 on_step(f"running {label} on its golden inputs")
                 with found.collecting():
+                    if reason := read_target(published.folder, label).cannot_run(published.folder / label):
+                        found.unrun[label] = reason
+                        continue
                     replayed, problems = replay(published, label, running)
                     found.targets.append(replayed)
                     found.add(problems)
