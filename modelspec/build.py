@@ -11,14 +11,15 @@ from modelspec import gates, lock, publication, publish
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.execute.events import Event
 from modelspec.execute.execute import Settings
-from modelspec.execute.problems import require_offline
-from modelspec.gates import Figures, GateResult
+from modelspec.execute.problems import require_offline, require_resolved
+from modelspec.figures import Figures
+from modelspec.gates import GateError, GateResult
 from modelspec.lock import Lock
 from modelspec.match import Match, State, demanded, match
-from modelspec.phases import Run, figures_of, warnings_of
-from modelspec.plan import Plan, make, packages_needed
+from modelspec.phases import Run, figures_of, packages_needed, warnings_of
+from modelspec.plan import Plan, make
 from modelspec.publication import Publication
-from modelspec.resolve import Resolved, missing_packages, require_unchanged, resolve, spec_id
+from modelspec.resolve import Resolved, look_up, lookups, missing_packages, require_unchanged, resolve, spec_id
 from modelspec.spec.load import Loaded, load
 from modelspec.store.files import CacheUnavailableError
 from modelspec.store.passing import passing_store
@@ -75,14 +76,6 @@ class Prepared:
         raise fail("MS325", f"--why: this spec has no stage {stage!r}", help=meant(stage, known))
 
 
-@dataclass
-class GateError(ModelspecError):
-    """Gates that failed, with everything that was measured."""
-
-    results: tuple[GateResult, ...] = ()
-    figures: Mapping[str, Figures] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class Outcome:
     """A build that succeeded."""
@@ -103,13 +96,17 @@ class Outcome:
     warnings: tuple[Diagnostic, ...]
 
 
-def prepare(asked: Asked) -> Prepared:
-    """Load, resolve, plan and match: reads, and runs nothing."""
+def prepare(asked: Asked, *, online: bool = False) -> Prepared:
+    """Load, resolve, plan and match: reads, and runs nothing. What model.lock does not know is looked up if `online`."""
     loaded = asked.loaded or load(asked.file)
     store = Store(asked.cache)
     store.require_private()
     stats = StatCache(store.root / "latest" / spec_id(loaded) / "stat.json")
     resolved = resolve(loaded, stats)
+    if lookups(loaded):
+        locked = lock.read(loaded.file)
+        pinned = locked.lock.found if locked else {}
+        resolved = look_up(resolved, pinned, online=online, anew=asked.update)
     whole = make(resolved)
     known = list(whole.targets)
     for name in asked.targets:
@@ -137,13 +134,14 @@ def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Calla
     """The whole of `modelspec build`. Raises ModelspecError; then nothing was published."""
     if sys.platform != "linux":
         raise fail("MS404", f"builds run on Linux, not on {sys.platform}", help="build in a Linux container or in CI")
-    prepared = prepare(asked)
+    prepared = prepare(asked, online=not (asked.locked or asked.settings.offline))
     if asked.locked:
         lock.require_unmoved(prepared.resolved, prepared.whole)
     if asked.settings.offline:
         require_offline(prepared.plan, prepared.matches, prepared.resolved)
     if prepared.missing:
         raise ModelspecError(prepared.missing)
+    require_resolved(prepared.plan, prepared.resolved)
     on_prepared(prepared)
     try:
         return _built(prepared, on_event)

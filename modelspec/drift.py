@@ -9,7 +9,7 @@ from pathlib import Path
 from modelspec import lock, plan, toolchain
 from modelspec.errors import Diagnostic, ModelspecError
 from modelspec.lock import Lock
-from modelspec.resolve import resolve
+from modelspec.resolve import look_up, resolve
 from modelspec.spec.load import load
 from modelspec.store.stat_cache import StatCache
 
@@ -62,10 +62,10 @@ def check(spec: Path) -> Iterator[Diagnostic]:
     """
     try:
         loaded = load(spec)
-        resolved = resolve(loaded, StatCache(None))
         locked = lock.require(spec)
+        resolved = look_up(resolve(loaded, StatCache(None)), locked.lock.found, online=False)
         current = lock.now(resolved, plan.make(resolved))
-        yield from lock.changed_inputs(locked, _without_tools(current))
+        yield from lock.moved(locked, resolved, _without_tools(current))
     except ModelspecError as error:
         yield from error.diagnostics
 

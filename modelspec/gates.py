@@ -4,9 +4,9 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from modelspec.errors import Diagnostic
+from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.figures import Figures, StageFigures, merged
 from modelspec.metric import METRICS, Gate, limit_value
 from modelspec.options import bytes_shown
 from modelspec.plan import Plan, TargetPlan
@@ -14,18 +14,6 @@ from modelspec.resolve import Resolved
 from modelspec.spec.model import ModelSpec
 from modelspec.stage import Determinism
 from modelspec.store.record import Record
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What was measured of one target."""
-
-    metrics: dict[str, float | None] = field(default_factory=dict)
-    source: dict[str, float | None] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
-    """Reproducible: the file of each stage, by stage."""
-    measured: dict[str, Any] = field(default_factory=dict)
-    """True of this machine only, by stage."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +31,23 @@ class GateResult:
     index: int | None
 
 
+@dataclass
+class GateError(ModelspecError):
+    """Gates that failed, with everything that was measured."""
+
+    results: tuple[GateResult, ...] = ()
+    figures: Mapping[str, Figures] = field(default_factory=dict)
+
+
 def figures(plan: Plan, target: TargetPlan, records: Mapping[str, Record], read: Callable[[str], bytes]) -> Figures:
     """Merge the metrics files of a target's chain; `read` gives the bytes of a digest."""
-    merged = Figures()
+    files = []
     for made in target.metrics:
         action = plan.actions[made.action]
         name = action.stage.name
         value = json.loads(read(records[made.action].slot("metrics")[f"{name}.json"]))
-        merged.metrics.update(value.get("metrics", {}))
-        merged.source.update(value.get("source", {}))
-        measured = action.determinism is Determinism.MEASURED
-        (merged.measured if measured else merged.details)[name] = value
-    return merged
+        files.append(StageFigures(name, value, action.determinism is Determinism.MEASURED))
+    return merged(files)
 
 
 def check(spec: ModelSpec, found: Mapping[str, Figures]) -> list[GateResult]:

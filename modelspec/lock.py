@@ -15,7 +15,7 @@ from modelspec import digest, toolchain
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.options import Options
 from modelspec.plan import Plan
-from modelspec.resolve import Resolved
+from modelspec.resolve import Resolved, lookups
 from modelspec.spec import yaml
 from modelspec.spec.positions import Place, Positions
 from modelspec.stage import Determinism
@@ -40,6 +40,7 @@ class Lock(Options):
     formatVersion: Literal[1] = Field(description="Version of this file's shape.")  # noqa: N815 - the spelling of the file
     inputs: Digests = Field(default_factory=dict, description="Weights, data and code, by path or address.")
     tools: Digests = Field(default_factory=dict, description="Versions that can change a result.")
+    found: dict[str, Digests] = Field(default_factory=dict, description="What was looked up, by what was asked.")
     targets: dict[str, TargetLock] = Field(default_factory=dict, description="Each target by its name.")
 
 
@@ -105,6 +106,7 @@ def now(resolved: Resolved, plan: Plan) -> Lock:
         formatVersion=1,
         inputs={**here, **elsewhere},
         tools={"modelspec": toolchain.own_version(), **tools},
+        found={name: dict(found) for name, found in resolved.found.items()},
         targets={label: TargetLock(recipe=_recipe(plan, label)) for label in plan.targets},
     )
 
@@ -129,7 +131,8 @@ def instruction_set() -> str:
 
 def require_unmoved(resolved: Resolved, plan: Plan) -> None:
     """Raise MS631 for each input, tool and option that is not what the lock says, MS633 where there is no lock."""
-    if changed := changed_inputs(require(resolved.loaded.file), now(resolved, plan)):
+    locked = require(resolved.loaded.file)
+    if changed := moved(locked, resolved, now(resolved, plan)):
         raise ModelspecError(tuple(changed))
 
 
@@ -141,6 +144,22 @@ def require(spec: Path) -> Locked:
         problem = Diagnostic("MS633", message, help="modelspec build writes it; check it in", file=str(spec))
         raise ModelspecError((problem,))
     return locked
+
+
+def moved(locked: Locked, resolved: Resolved, current: Lock) -> list[Diagnostic]:
+    """How questions to the world, inputs, tools and options differ from what the lock says: MS631 each."""
+    return [*_changed_questions(locked, resolved), *changed_inputs(locked, current)]
+
+
+def _changed_questions(locked: Locked, resolved: Resolved) -> Iterator[Diagnostic]:
+    """MS631 for what would have to be looked up, and for answers that nobody asks for."""
+    asked = lookups(resolved.loaded)
+    if any(lookup.impossible for lookup in asked.values()):
+        return  # a tool is not installed: that is said elsewhere
+    for name in sorted(locked.lock.found.keys() ^ asked.keys()):
+        gone = name not in asked
+        text, place = ("is no longer used", ("found", name)) if gone else ("is not in it", ("found",))
+        yield _moved(locked, f"{name!r} {text}", place)
 
 
 def changed_inputs(locked: Locked, current: Lock) -> list[Diagnostic]:

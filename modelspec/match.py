@@ -74,7 +74,7 @@ def match_one(
 ) -> Match:
     """Look one action up. `fresh` names stages whose records are not to be used."""
     inputs = input_files(action, records)
-    if inputs is None:
+    if inputs is None or action.stage.unresolved():
         return Match(action, State.WAITS)
     preimage = action.preimage(inputs)
     key = digest.of_json(preimage)
@@ -121,6 +121,8 @@ def demanded(plan: Plan, matches: Mapping[str, Match], fresh: Collection[str] = 
 
 
 def _waits_for(action: Action, records: Mapping[str, Record], plan: Plan) -> Reason:
+    if lacking := action.stage.unresolved():
+        return Reason(f"{lacking} is not in model.lock; a build looks it up")
     return Reason(f"waits for {', '.join(plan.actions[id_].label for id_ in action.needs if id_ not in records)}")
 
 

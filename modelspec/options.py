@@ -38,6 +38,10 @@ class Options(BaseModel):
     input_names: ClassVar[Mapping[str, str]] = {}
     """The inputs that those files become, where a field's own name may be another's."""
 
+    def named_by(self, field: str) -> Any:
+        """The file that a field of `paths` names; a tuple of several, or none."""
+        return getattr(self, field)
+
     def entrypoints(self) -> tuple[str, ...]:
         """The user code these options call, each as `file.py:callable`."""
         return ()
@@ -53,7 +57,8 @@ def refuse(code: str, message: str, help: str = "") -> PydanticCustomError:
     return PydanticCustomError(code, escaped, {"help": help})
 
 
-def _project_path(value: str) -> str:
+def check_project_path(value: str) -> str:
+    """The value, if it is a path inside the project; else MS210 or MS211."""
     path = PurePosixPath(value)
     if not value or value != value.strip() or any(ord(char) < 32 for char in value):
         raise refuse(
@@ -69,7 +74,7 @@ def _project_path(value: str) -> str:
 
 
 def _pattern(value: str) -> str:
-    parts = PurePosixPath(_project_path(value)).parts
+    parts = PurePosixPath(check_project_path(value)).parts
     if not parts or any("**" in part and part != "**" for part in parts):
         raise refuse("MS210", f"{value!r} is not a pattern of files", "for example: src/**/*.py")
     return value
@@ -80,7 +85,7 @@ def text(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": pattern})
 
 
-ProjectPath = Annotated[str, AfterValidator(_project_path)]
+ProjectPath = Annotated[str, AfterValidator(check_project_path)]
 """A path relative to the spec's folder, with forward slashes, that stays inside it."""
 Pattern = Annotated[str, AfterValidator(_pattern)]
 """A glob relative to the spec's folder; `**` stands for any folders between."""
@@ -92,7 +97,7 @@ def check_entrypoint(value: str) -> str:
     """The value, if it is `file.py:callable`; else MS212."""
     if not re.fullmatch(ENTRYPOINT, value):
         raise refuse("MS212", f"{value!r} is not of the form file.py:callable", "for example: model.py:build")
-    _project_path(value.partition(":")[0])
+    check_project_path(value.partition(":")[0])
     return value
 
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from modelspec import gates
+from modelspec import gates, tokenizer
 from modelspec.errors import Diagnostic, ModelspecError
 from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
 from modelspec.execute.execute import Settings, execute
 from modelspec.execute.problems import placed
-from modelspec.gates import Figures
+from modelspec.figures import Figures
+from modelspec.framework import Framework
 from modelspec.plan import Plan
 from modelspec.resolve import Resolved
 from modelspec.store.record import Record
@@ -81,7 +82,26 @@ def warnings_of(plan: Plan, resolved: Resolved, records: Mapping[str, Record]) -
 
 def require_passed(plan: Plan, resolved: Resolved, records: Mapping[str, Record], store: Store) -> None:
     """Raise MS502 for each gate that fails, together with the warnings, which may say why."""
-    results = gates.check(resolved.loaded.spec, figures_of(plan, records, store))
+    figures = figures_of(plan, records, store)
+    results = tuple(gates.check(resolved.loaded.spec, figures))
     if failed := [result for result in results if not result.passed]:
         warnings = (*resolved.loaded.warnings, *warnings_of(plan, resolved, records))
-        raise ModelspecError((*(gates.problem(result, resolved) for result in failed), *warnings))
+        problems = (*(gates.problem(result, resolved) for result in failed), *warnings)
+        raise gates.GateError(problems, results=results, figures=figures)
+
+
+_EXTRAS = {"tokenizers": tokenizer.EXTRA}
+"""Of distributions that belong neither to a framework nor to all of them."""
+
+
+def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]:
+    """The distributions that the plan's actions use, by the extra that brings them; `requires` for the user's own."""
+    needed: dict[str, set[str]] = {}
+    for name in {name for action in plan.actions.values() for name in action.packages}:
+        own = (*source.packages, *source.optional)
+        extra = "requires" if name in source.requires else source.name if name in own else _EXTRAS.get(name, "onnx")
+        needed.setdefault(extra, set()).add(name)
+    for action in plan.actions.values():
+        if tools := action.stage.tools():
+            needed.setdefault(action.stage.extra, set()).update(tools)
+    return {extra: tuple(sorted(names)) for extra, names in needed.items()}

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from modelspec import digest, registry, tokenizer, toolchain
+from modelspec import digest, registry, toolchain
 from modelspec.errors import fail
-from modelspec.framework import Framework
 from modelspec.options import Options
 from modelspec.remote import Remote
 from modelspec.resolve import Path_, Resolved, SourceFile
@@ -138,6 +137,10 @@ class Plan:
         return {id_: action for id_, action in self.actions.items() if id_ in wanted}
 
 
+_EACH = ("published", "metrics")
+"""Names of inputs that stand for many."""
+
+
 def _part_identity(part: Options) -> dict[str, Any]:
     identity: dict[str, Any] = {"options": part.keyed()}
     if revision := getattr(part, "revision", None):
@@ -151,8 +154,7 @@ class _Planner:
     actions: dict[str, Action] = field(default_factory=dict)
 
     def request(self, index: int) -> Request:
-        spec = self.resolved.loaded.spec
-        return Request(spec.source, spec.signature, spec.blocks, spec.data, spec.targets[index], index)
+        return self.resolved.loaded.spec.request(index, self.resolved.found)
 
     def target(self, index: int) -> TargetPlan:
         """Plan one target's chain: each stage that is asked for takes the slots of those before it."""
@@ -161,6 +163,7 @@ class _Planner:
         slots: dict[str, Made] = {}
         metrics: list[Made] = []
         publishes: dict[str, str] = {}
+        shown: dict[str, str] = {}
         chain: list[str] = []
         for kind in registry.stages().values():
             stage = None if kind.provides else kind.configure(request)
@@ -169,8 +172,13 @@ class _Planner:
             id_ = self.add(stage, request, slots, {"stage": kind.origin(request), "target": ("targets", index)})
             chain.append(id_)
             publishes |= kind.publishes
-            metrics += [Made(id_, "metrics")] if "metrics" in kind.gives else []
+            if "metrics" in kind.gives:
+                metrics.append(Made(id_, "metrics"))
+                if self.actions[id_].determinism is not Determinism.MEASURED:
+                    slots[f"metrics-{len(metrics):02}-{kind.name}"] = metrics[-1]
             slots |= {slot: Made(id_, slot) for slot in kind.gives if slot != "metrics"}
+            shown |= {} if kind.gated else kind.publishes
+            slots |= {f"published-{slot}/{folder}".rstrip("/"): slots[slot] for slot, folder in shown.items()}
         published = tuple((slots[slot], folder) for slot, folder in publishes.items())
         for id_ in self._with_providers(chain):
             action = self.actions[id_]
@@ -204,10 +212,12 @@ class _Planner:
         dataset: str = "",
     ) -> str:
         """Add an action, unless one of the same work is there already; returns its id."""
-        inputs: dict[str, Input] = {
-            name: self.provided(slot, request, slots) if ":" in slot else slots[slot]
-            for name, slot in stage.inputs(request).items()
-        }
+        inputs: dict[str, Input] = {}
+        for name, slot in stage.inputs(request).items():
+            if name in _EACH:
+                inputs |= {found: made for found, made in slots.items() if found.startswith(f"{name}-")}
+            else:
+                inputs[name] = self.provided(slot, request, slots) if ":" in slot else slots[slot]
         kinds = [kind for kind in stage.parts if kind not in OPTIONAL_PARTS or getattr(request, kind)]
         parts: dict[str, Options] = {kind: self._part(kind, request, dataset) for kind in kinds}
         origins = {
@@ -218,7 +228,7 @@ class _Planner:
             "classes": ("processing",),
             **origins,
         }
-        for kind, part in parts.items():
+        for kind, part in {"stage": stage, **parts}.items():
             for name in part.paths:
                 place = (*origins[kind], name)
                 taken = part.input_names.get(name, name)
@@ -282,20 +292,3 @@ def _labelled(actions: Mapping[str, Action]) -> dict[str, Action]:
         id_: replace(a, label=f"{a.label}@{'+'.join(a.targets)}") if shared[a.label] > 1 else a
         for id_, a in actions.items()
     }
-
-
-_EXTRAS = {"tokenizers": tokenizer.EXTRA}
-"""Of distributions that belong neither to a framework nor to all of them."""
-
-
-def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]:
-    """The distributions that the plan's actions use, by the extra that brings them; `requires` for the user's own."""
-    needed: dict[str, set[str]] = {}
-    for name in {name for action in plan.actions.values() for name in action.packages}:
-        own = (*source.packages, *source.optional)
-        extra = "requires" if name in source.requires else source.name if name in own else _EXTRAS.get(name, "onnx")
-        needed.setdefault(extra, set()).add(name)
-    for action in plan.actions.values():
-        if tools := action.stage.tools():
-            needed.setdefault("remote", set()).update(tools)
-    return {extra: tuple(sorted(names)) for extra, names in needed.items()}

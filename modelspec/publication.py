@@ -1,15 +1,17 @@
 """What a build publishes: the files of each target, and what is written about them."""
 
-import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from modelspec import digest, toolchain
-from modelspec.gates import Figures, GateResult, quantity
+from modelspec.figures import FORMAT, Figures, as_file
+from modelspec.gates import GateResult, quantity
 from modelspec.lock import Published
+from modelspec.oci.contents import LayoutSaid, describe
+from modelspec.oci.layout import Layout
 from modelspec.plan import Plan
 from modelspec.resolve import Resolved
 from modelspec.spec.model import ModelSpec
@@ -18,7 +20,6 @@ from modelspec.store.files import sync_folder
 from modelspec.store.record import Record
 from modelspec.store.store import Store
 
-FORMAT = 1
 CHECKSUMS = "checksums.txt"
 BUILD = "build.json"
 METRICS = "metrics.json"
@@ -68,7 +69,7 @@ def _files(publication: Publication, label: str) -> Iterator[Published]:
             yield Published("/".join(filter(None, (below, name))), sha256, action.determinism, (action.stage.name,))
     makers = [plan.actions[made.action] for made in target.metrics]
     stages = tuple(action.stage.name for action in makers if action.determinism is not Determinism.MEASURED)
-    sha256 = digest.of_bytes(_json(_metrics(publication.figures[label])))
+    sha256 = digest.of_bytes(as_file(publication.figures[label].reproducible()))
     yield Published(METRICS, sha256, Determinism.NUMERIC, stages)
 
 
@@ -79,7 +80,7 @@ def fill(draft: Path, publication: Publication, store: Store) -> None:
         for file in files:
             path = draft / label / file.path
             if file.path == METRICS:
-                _write(draft, f"{label}/{file.path}", _json(_metrics(publication.figures[label])))
+                _write(draft, f"{label}/{file.path}", as_file(publication.figures[label].reproducible()))
             else:
                 store.take(file.sha256, path)
                 path.chmod(0o644)
@@ -87,7 +88,7 @@ def fill(draft: Path, publication: Publication, store: Store) -> None:
     listed.append(_write(draft, CARD, _card(publication)))
     sums = digest.sums(listed).encode()
     _write(draft, CHECKSUMS, sums)
-    _write(draft, BUILD, _json(_build_record(publication, digest.of_bytes(sums))))
+    _write(draft, BUILD, as_file(_build_record(publication, digest.of_bytes(sums), draft)))
     for written in (draft, *sorted(draft.rglob("*"))):
         if written.is_dir():
             written.chmod(0o755)
@@ -105,30 +106,15 @@ def _write(folder: Path, path: str, data: bytes) -> tuple[str, str]:
     return digest.of_bytes(data), path
 
 
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def _metrics(figures: Figures) -> dict[str, Any]:
-    values = {name: value for name, value in figures.metrics.items() if not _is_measured(name, figures)}
-    return {"formatVersion": FORMAT, "metrics": values, "source": figures.source, "stages": figures.details}
-
-
-def _is_measured(name: str, figures: Figures) -> bool:
-    return any(name in value.get("metrics", {}) for value in figures.measured.values())
-
-
 def _card(publication: Publication) -> bytes:
     from modelspec.render import render
 
     spec = publication.resolved.loaded.spec
     targets = [
-        {"label": label, "target": next(t for t in spec.targets if t.label == label), **_metrics(figures)}
+        {"label": label, "target": next(t for t in spec.targets if t.label == label), **figures.reproducible()}
         for label, figures in publication.figures.items()
     ]
-    reproducible = [
-        gate for gate in publication.gates if not _is_measured(gate.metric, publication.figures[gate.target])
-    ]
+    reproducible = [gate for gate in publication.gates if not publication.figures[gate.target].is_measured(gate.metric)]
     return render(
         "card/MODEL_CARD.md.j2",
         filters={"figure": quantity},
@@ -146,7 +132,13 @@ def _card_rows(spec: ModelSpec) -> list[tuple[str, str]]:
     return [(name.replace("_", " ").capitalize(), text) for name, text in rows if text]
 
 
-def _build_record(publication: Publication, checksums: str) -> dict[str, Any]:
+def images_of(folder: Path, labels: Iterable[str]) -> dict[str, LayoutSaid]:
+    """The images of a published folder, by target."""
+    layouts = {label: Layout(folder / label / "image") for label in labels}
+    return {label: describe(layout) for label, layout in layouts.items() if layout.exists}
+
+
+def _build_record(publication: Publication, checksums: str, draft: Path) -> dict[str, Any]:
     """build.json: everything about this build, times included."""
     resolved, plan = publication.resolved, publication.plan
     packages = {n: v for action in plan.actions.values() for n, v in action.packages.items()}
@@ -163,6 +155,7 @@ def _build_record(publication: Publication, checksums: str) -> dict[str, Any]:
         "metrics": {label: figures.metrics for label, figures in publication.figures.items()},
         "measured": {label: figures.measured for label, figures in publication.figures.items()},
         "gates": [asdict(gate) for gate in publication.gates],
+        "images": {label: said.as_record() for label, said in images_of(draft, publication.plan.targets).items()},
     }
 
 

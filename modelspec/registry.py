@@ -37,8 +37,8 @@ def _found(package: str, contract: type[T]) -> dict[str, type[T]]:
 
 @cache
 def stages() -> dict[str, type[Stage]]:
-    """Every stage, by name, in an order that respects `after`."""
-    found = _found("stages", Stage)  # type: ignore[type-abstract]
+    """Every stage, by name, in an order that respects `after`; those that wait for the gates come last."""
+    found = dict(sorted(_found("stages", Stage).items(), key=lambda item: item[1].gated))  # type: ignore[type-abstract]
     ordered: dict[str, type[Stage]] = {}
     while len(ordered) < len(found):
         ready = [

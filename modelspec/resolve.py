@@ -1,13 +1,16 @@
 """Spec -> facts: digests of the files it names, and whether its packages are there. The only reader of them."""
 
+import dataclasses
 import os
 import stat
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelspec import digest, registry, toolchain
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.framework import Framework
+from modelspec.lookup import Found, Lookup
 from modelspec.options import Options
 from modelspec.remote import Remote, project_paths
 from modelspec.spec.files import matching, parts
@@ -37,6 +40,8 @@ class Resolved:
     code: tuple[SourceFile, ...]
     remote: dict[Path_, Remote]
     """Files that are elsewhere, by the path of the field that names them."""
+    found: dict[str, Found] = dataclasses.field(default_factory=dict)
+    """Answers to the stages' questions to the world, by the question."""
 
     @property
     def spec_id(self) -> str:
@@ -62,7 +67,7 @@ def resolve(loaded: Loaded, stats: StatCache) -> Resolved:
     problems: list[Diagnostic] = []
     for base, part in parts(spec):
         for field in part.paths:
-            if isinstance(elsewhere := getattr(part, field), Remote):
+            if isinstance(elsewhere := part.named_by(field), Remote):
                 remote[(*base, field)] = elsewhere
                 continue
             try:
@@ -80,13 +85,42 @@ def resolve(loaded: Loaded, stats: StatCache) -> Resolved:
     return Resolved(loaded, files, code, remote)
 
 
+def lookups(loaded: Loaded) -> dict[str, Lookup]:
+    """Every question of the spec's stages to the world, by its name."""
+    requests = [loaded.spec.request(index) for index in range(len(loaded.spec.targets))]
+    asked = [lookup for r in requests for kind in registry.stages().values() for lookup in kind.lookups(r)]
+    return {lookup.name: lookup for lookup in asked}
+
+
+def look_up(
+    resolved: Resolved, pinned: Mapping[str, Found], *, online: bool, anew: Collection[str] | None = None
+) -> Resolved:
+    """Answer the questions: as `pinned`, else by asking the world if `online`. Those of stages in `anew` are asked again; empty for all."""
+    found: dict[str, Found] = {}
+    for name, lookup in lookups(resolved.loaded).items():
+        again = online and anew is not None and (not anew or lookup.stage in anew)
+        if name in pinned and not again:
+            found[name] = pinned[name]
+        elif lookup.impossible:  # a hook plans without the tools, by what model.lock says
+            for answer in (answer for other, answer in pinned.items() if lookup.is_like(other)):
+                found[name] = answer
+        elif online:
+            try:
+                found[name] = lookup.find()
+            except ModelspecError as error:
+                place = lookup.place if resolved.loaded.positions.has(lookup.place) else lookup.place[:1]
+                problems = (_placed(p.at(path=place), resolved.loaded) for p in error.diagnostics)
+                raise ModelspecError(tuple(problems)) from error
+    return dataclasses.replace(resolved, found=found)
+
+
 def _placed(problem: Diagnostic, loaded: Loaded) -> Diagnostic:
     return problem.at(file=str(loaded.file), span=loaded.positions.value(problem.path))
 
 
 def _field_files(loaded: Loaded, part: Options, path: Path_, stats: StatCache) -> tuple[SourceFile, ...]:
     found: list[SourceFile] = []
-    for name in project_paths(getattr(part, str(path[-1]))):
+    for name in project_paths(part.named_by(str(path[-1]))):
         found += _tree(loaded.root, name, path, stats)
     return tuple(found)
 
@@ -169,7 +203,7 @@ def missing_packages(needed: dict[str, tuple[str, ...]]) -> tuple[Diagnostic, ..
         if absent := toolchain.missing(names):
             fix = (
                 f"pip install 'modelspec-build[{extra}]'"
-                if extra in {*registry.frameworks(), "remote", "serve", "grpc", "text"}
+                if extra in {*registry.frameworks(), "remote", "serve", "grpc", "text", "containerize"}
                 else f"pip install {' '.join(absent)}"
             )
             problems.append(Diagnostic("MS401", f"not installed: {', '.join(absent)}", help=fix))

@@ -16,6 +16,7 @@ from modelspec.class_names import ClassNames
 from modelspec.errors import Diagnostic
 from modelspec.framework import Files, Framework
 from modelspec.loader import Loader
+from modelspec.lookup import Found, Lookup
 from modelspec.options import Options
 from modelspec.signature import Signature
 from modelspec.target import Session, Target
@@ -46,6 +47,10 @@ class Request:
     target: Target | None = None
     index: int = 0
     """The place of the target in the spec's list."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """What the spec says of the model itself: name, version and, where they are written, the keys of its card."""
+    found: Mapping[str, Found] = field(default_factory=dict)
+    """What is known of the stages' questions to the world, by the question's name."""
 
     @property
     def sample(self) -> str | None:
@@ -158,6 +163,8 @@ class Stage(Options):
     `OPTIONAL_PARTS`, where the spec has them."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions can change the result, beyond those of its parts."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Those that only some of its options take; see `distributions`."""
     imports: ClassVar[tuple[str, ...]] = ()
     """Modules the worker server loads once, before it forks."""
     facts: ClassVar[tuple[str, ...]] = ()
@@ -169,8 +176,12 @@ class Stage(Options):
     """Whether nothing else may run on the machine meanwhile."""
     network: ClassVar[bool] = False
     """Whether the worker keeps the network."""
+    extra: ClassVar[str] = "remote"
+    """The extra of the distribution that brings `tools`."""
     resumes: ClassVar[bool] = False
     """Whether what a failed or ended run leaves at `job.resume` is taken up by the next one."""
+    block_name: ClassVar[str] = ""
+    """The key of the stage's block in model.yaml, when that is not the stage's name."""
     block: ClassVar[Any] = None
     """The type of the stage's block in model.yaml when that is not the stage itself; `False` when it has no block."""
 
@@ -178,6 +189,11 @@ class Stage(Options):
     def configure(cls, request: Request) -> Self | None:
         """The options for `request.target`, or None when the stage is not asked for."""
         return request.blocks.get(cls.name)
+
+    @classmethod
+    def lookups(cls, request: Request) -> tuple[Lookup, ...]:
+        """What has to be looked up in the world before `configure` can know everything."""
+        return ()
 
     @classmethod
     def origin(cls, request: Request) -> tuple[str | int, ...]:
@@ -208,6 +224,10 @@ class Stage(Options):
         """
         return None
 
+    def unresolved(self) -> str:
+        """What is not looked up yet, so that it cannot run; "" for nothing."""
+        return ""
+
     def tools(self) -> tuple[str, ...]:
         """Distributions that the work takes and that cannot change its result: not keyed."""
         return ()
@@ -218,6 +238,9 @@ class Stage(Options):
 
     def inputs(self, request: Request) -> Mapping[str, str]:
         """Local input name -> slot, or `<slot>:<data set>`; local names become folders of the job.
+
+        The name `published` stands for every slot that is published so far, each as `published-<slot>/<its folder>`, and
+        `metrics` for the reproducible figures of each stage so far, as `metrics-<number>-<stage>`.
 
         The files and the code of the stage's parts need no mention: the planner adds them.
         """

@@ -35,6 +35,8 @@ class Target(Options):
     imports: ClassVar[tuple[str, ...]]
     facts: ClassVar[tuple[str, ...]] = ()
     """Hardware facts (see `toolchain.facts`) that change what `compile` writes."""
+    base_image: ClassVar[str] = "docker.io/library/python:{python}-slim"
+    """What an image for this device is built on, where the spec names nothing else; `{python}` becomes the version."""
     sparse_2_4: ClassVar[bool] = False
     """Whether weights of which two of any four are zero run faster here."""
     precisions: ClassVar[tuple[str, ...]]

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from modelspec.gates import Figures, check, quantity, shown
+from modelspec.figures import Figures
+from modelspec.gates import check, quantity, shown
 from modelspec.metric import Gate
 from modelspec.stages.evaluate import Evaluate
 

@@ -41,7 +41,9 @@ def _whole(limit: float | None) -> int | None:
 @_settings
 def command(folder: Path, target: str | None, **given: Any) -> None:
     """Serve dist/<name>/<version>/<target>, or a target of dist/<name>/<version>."""
-    _require(serve=("httptools", "numpy", "onnxruntime", "orjson", "prometheus-client", "uvicorn"))
+    from modelspec.report.doctor import COMMANDS
+
+    _require(serve=COMMANDS["serve"])
     place = _place(folder, target)
     if _takes_text(place):
         _require(text=("tokenizers",))

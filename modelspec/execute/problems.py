@@ -42,8 +42,24 @@ def offline(action: Action) -> Diagnostic | None:
 def require_offline(plan: Plan, matches: Mapping[str, Match], resolved: Resolved) -> None:
     """Raise MS642 for each action that would have to run, and takes the network."""
     work = [action for id_, action in plan.actions.items() if matches[id_].is_work]
-    if found := tuple(placed(problem, action, resolved) for action in work if (problem := offline(action))):
+    if found := tuple(
+        placed(problem, action, resolved)
+        for action in work
+        if not action.stage.unresolved() and (problem := offline(action))
+    ):
         raise ModelspecError(found)
+
+
+def require_resolved(plan: Plan, resolved: Resolved) -> None:
+    """Raise MS408 for what is not in model.lock and may not be looked up."""
+    lacking = {text: action for action in plan.actions.values() if (text := action.stage.unresolved())}
+    fix = "leave --offline out once, and check model.lock in"
+    found = (
+        placed(Diagnostic("MS408", f"{text} is not in model.lock, and --offline looks nothing up", help=fix), action, resolved)
+        for text, action in lacking.items()
+    )  # fmt: skip
+    if problems := tuple(found):
+        raise ModelspecError(problems)
 
 
 def irreplaceable(action: Action) -> Diagnostic:

@@ -26,7 +26,7 @@ def prepare(match: Match, records: Mapping[str, Record], store: Store) -> Path:
         (scratch / "out").mkdir()
         for name, value in match.action.inputs.items():
             folder = scratch / "in" / name
-            folder.mkdir()
+            folder.mkdir(parents=True)
             if isinstance(value, Given):
                 for file in value.files:
                     _bring(file, folder / file.name)

@@ -67,8 +67,7 @@ class Context:
 
     def request(self, index: int) -> Request:
         """What the stages are asked with for a target."""
-        spec = self.spec
-        return Request(spec.source, spec.signature, spec.blocks, spec.data, spec.targets[index], index)
+        return self.spec.request(index)
 
     @cached_property
     def uses(self) -> tuple[Use, ...]:

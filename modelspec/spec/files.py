@@ -18,7 +18,7 @@ def check(spec: ModelSpec, root: Path) -> Iterable[Diagnostic]:
     real = os.path.realpath(root)
     for place, owner in parts(spec):
         for field in owner.paths:
-            for name in project_paths(getattr(owner, field)):
+            for name in project_paths(owner.named_by(field)):
                 folder = field in owner.folders
                 yield from _problems("MS317", name, (*place, field), root, real, folder=folder)
         for entrypoint in owner.entrypoints():

@@ -1,6 +1,7 @@
 """The shape of model.yaml: what every spec has, and one optional block for each stage in the registry."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -9,11 +10,13 @@ from pydantic import AfterValidator, Field, create_model
 from modelspec import digest, registry
 from modelspec.framework import Framework
 from modelspec.loader import Loader
+from modelspec.lookup import Found
 from modelspec.options import Options, refuse
 from modelspec.remote import name_of
 from modelspec.signature import Signature
 from modelspec.spec.tune import Tune
 from modelspec.spec.union import OneOf, own_keys
+from modelspec.stage import Request
 from modelspec.target import Name, Target
 
 API_VERSION = "modelspec/v1"
@@ -110,8 +113,16 @@ class ModelSpec(Options):
     @property
     def blocks(self) -> dict[str, Any]:
         """The blocks of stages that are present, by name."""
-        found = {name: getattr(self, name, None) for name in registry.stages()}
+        keys = (stage.block_name or name for name, stage in registry.stages().items())
+        found = {key: getattr(self, key, None) for key in keys}
         return {name: block for name, block in found.items() if block is not None}
+
+    def request(self, index: int, found: Mapping[str, Found] | None = None) -> Request:
+        """What stages are asked with for a target; `found` is what is known of their questions."""
+        card = self.card.model_dump(mode="json", exclude_defaults=True)
+        model = {"name": self.name, "version": self.version, **card}
+        target = self.targets[index]
+        return Request(self.source, self.signature, self.blocks, self.data, target, index, model, found or {})
 
     @property
     def sha256(self) -> str:
@@ -154,7 +165,7 @@ def model() -> type[ModelSpec]:
     }
     for name, stage in registry.stages().items():
         if stage.block is not False:
-            fields[name] = (stage if stage.block is None else stage.block, _block_field(stage))
+            fields[stage.block_name or name] = (stage if stage.block is None else stage.block, _block_field(stage))
     return create_model("ModelSpec", __base__=ModelSpec, __doc__=ModelSpec.__doc__, **fields)
 
 

@@ -8,11 +8,13 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from modelspec import registry
 from modelspec.build import Asked, Prepared, build
 from modelspec.errors import Diagnostic, Exit, ModelspecError
 from modelspec.execute.events import Event
 from modelspec.execute.execute import Settings
-from modelspec.gates import Figures, GateResult
+from modelspec.figures import Figures
+from modelspec.gates import GateResult
 from modelspec.metric import METRICS, direction
 from modelspec.spec.edit import edited
 from modelspec.spec.load import Loaded, load
@@ -118,6 +120,8 @@ class Bench:
         spec = loaded.spec
         evaluate = spec.blocks["evaluate"]
         update: dict[str, Any] = {"tune": None}
+        # What waits for the gates says nothing about a trial.
+        update |= {name: None for name, kind in registry.stages().items() if kind.gated and name in spec.blocks}
         if self.tune.data is not None:
             update["evaluate"] = evaluate.model_copy(update={"data": self.tune.data})
         asked = {gate.metric for gate in evaluate.all_gates() if gate.targets is None or label in gate.targets}

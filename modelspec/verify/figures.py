@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from modelspec import gates
 from modelspec.errors import Diagnostic, ModelspecError
-from modelspec.gates import Figures, GateResult
+from modelspec.figures import Figures
+from modelspec.gates import GateResult
 from modelspec.metric import Gate, direction
 from modelspec.publication import BUILD
 from modelspec.verify.files import Files

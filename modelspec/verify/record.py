@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from modelspec import registry, toolchain
 from modelspec.errors import Diagnostic, ModelspecError, fail
-from modelspec.publication import BUILD, FORMAT
+from modelspec.figures import FORMAT
+from modelspec.publication import BUILD
 from modelspec.target import Name, Target
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -60,6 +61,12 @@ class MeasuredSaid(Said):
     metrics: Metrics = {}
 
 
+class ImageRecord(Said):
+    """The image of a target: the digest that is deployed."""
+
+    digest: str
+
+
 class BuildSaid(Said):
     """build.json."""
 
@@ -73,6 +80,7 @@ class BuildSaid(Said):
     metrics: dict[Name, Metrics]
     measured: dict[Name, dict[str, MeasuredSaid]]
     gates: tuple[GateSaid, ...]
+    images: dict[Name, ImageRecord] = {}
 
     def other_tools(self, names: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """The tools, of those named or of all, that are of another version here: `onnx 1.20.0 -> 1.21.0`."""

@@ -8,18 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelspec.errors import Diagnostic, ModelspecError, fail
+from modelspec.execute.alone import workers
 from modelspec.gates import GateResult
 from modelspec.publication import BUILD, CHECKSUMS
 from modelspec.spec.load import Loaded, load
 from modelspec.store.files import os_errors_explained
-from modelspec.verify import figures
+from modelspec.verify import figures, images
 from modelspec.verify.files import against_record, check
 from modelspec.verify.golden import Replayed, replay
 from modelspec.verify.project import spec_problems
 from modelspec.verify.published import Published
 from modelspec.verify.rebuild import Rebuilt, rebuild
 from modelspec.verify.record import BuildSaid, read_build
-from modelspec.verify.workers import workers
 
 OnStep = Callable[[str], None]
 """Told what begins."""
@@ -111,6 +111,7 @@ def _contents(
     found.others = published.others
     found.add(against_record(published.folder, published.files, published.build))
     found.add(figures.check_metrics(published))
+    found.add(images.check(published.folder, published.files, published.build))
     found.gates, problems = figures.check_gates(published)
     found.add(problems)
     with workers(temporary / "workers", timeout_s) as running:

@@ -152,7 +152,7 @@ def score(address: str, text: str) -> list[float]:
 
 def test_what_is_not_installed_is_named_with_its_extra(built: Project) -> None:
     from modelspec.build import Asked, prepare
-    from modelspec.plan import packages_needed
+    from modelspec.phases import packages_needed
     from modelspec.resolve import missing_packages
 
     prepared = prepare(Asked(built.spec, built.cache))

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from modelspec.errors import Diagnostic
-from modelspec.gates import Figures, GateResult, limits
+from modelspec.figures import Figures
+from modelspec.gates import GateResult, limits
 from modelspec.metric import Gate, direction
 from modelspec.spec.load import Loaded, load
 from modelspec.spec.tune import Tune
