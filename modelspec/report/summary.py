@@ -11,6 +11,7 @@ from modelspec.build import Outcome, Prepared
 from modelspec.gates import GateResult
 from modelspec.match import Match, Reason, State
 from modelspec.options import bytes_shown
+from modelspec.publication import images_of
 from modelspec.report.layers import images_lines
 from modelspec.report.progress import actions_counted, reason_shown, relative
 from modelspec.report.style import Style
@@ -59,6 +60,7 @@ def _gate_line(gate: GateResult, row: tuple[str, ...], widths: list[int], style:
 
 def build_json(outcome: Outcome) -> str:
     """The same for machines."""
+    images = images_of(outcome.folder, outcome.figures) if outcome.folder else {}
     value: dict[str, Any] = {
         "formatVersion": 1,
         "folder": str(outcome.folder) if outcome.folder else None,
@@ -70,6 +72,7 @@ def build_json(outcome: Outcome) -> str:
         "dropped": outcome.dropped,
         "gates": [asdict(gate) for gate in outcome.gates],
         "metrics": {label: figures.metrics for label, figures in outcome.figures.items()},
+        "images": {label: said.deployed.digest for label, said in images.items()},
         "warnings": [{"code": w.code, "message": w.message, "help": w.help} for w in outcome.warnings],
     }
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
