@@ -1,9 +1,12 @@
-"""Templates -> text. The only file that imports Jinja: sandboxed, and an undefined name is an error."""
+"""Templates -> text. With render_lines the only file that imports Jinja: sandboxed, and an undefined name is an error."""
 
 import json
 import re
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelspec import resources
@@ -11,8 +14,15 @@ from modelspec import resources
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_AS_JSON = (".yaml.j2", ".yml.j2", ".json.j2")
-_DOCKERFILE = "Dockerfile.j2"
+_FORMATS = {
+    ".yaml.j2": "json",
+    ".yml.j2": "json",
+    ".json.j2": "json",
+    ".md.j2": "markdown",
+    ".pbtxt.j2": "pbtxt",
+    ".conf.j2": "nginx",
+    "Dockerfile.j2": "dockerfile",
+}
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}")
 """What stands for itself in a Dockerfile."""
 _PLAIN = re.compile(r"[^A-Za-z0-9 ._/:@,=+%\[\]\"\\-]")
@@ -26,12 +36,49 @@ def render(template: str, /, *, filters: Mapping[str, Callable[..., str]] | None
     return environment.get_template(template).render(**values)
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """What a template became."""
+
+    text: str
+    lines: tuple[int, ...]
+    """For each line of the text, the line of the template that it comes from."""
+
+
+class TemplateError(Exception):
+    """A template that cannot be rendered: why, and the line at which that shows."""
+
+    def __init__(self, reason: str, line: int) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+def render_traced(template: str, folders: Sequence[Path], values: Mapping[str, Any]) -> Rendered:
+    """The template of the first folder that has it, with the lines its text comes from. Raises TemplateError."""
+    from jinja2 import FileSystemLoader
+    from jinja2.exceptions import TemplateError as JinjaError
+    from jinja2.exceptions import TemplateSyntaxError
+
+    from modelspec.render_lines import TracedLines, split
+
+    environment = _environment(_format_of(template)).overlay(extensions=[TracedLines])
+    environment.loader = FileSystemLoader(folders)
+    try:
+        return Rendered(*split(environment.get_template(template).render(values)))
+    except TemplateSyntaxError as error:
+        raise TemplateError(error.message or "not a template", error.lineno) from error
+    except (JinjaError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+        # What a template computes with its values can go wrong in each of these ways.
+        raise TemplateError(str(error), _line_of(error, template)) from error
+
+
+def _line_of(error: Exception, template: str) -> int:
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((frame.lineno or 1 for frame in reversed(frames) if frame.filename.endswith(template)), 1)
+
+
 def _format_of(template: str) -> str:
-    if template.endswith(_AS_JSON):
-        return "json"
-    if template.endswith(_DOCKERFILE):
-        return "dockerfile"
-    return "markdown" if template.endswith(".md.j2") else "refused"
+    return next((name for suffix, name in _FORMATS.items() if template.endswith(suffix)), "refused")
 
 
 @cache
@@ -39,7 +86,14 @@ def _environment(format_: str) -> "Environment":
     from jinja2 import FileSystemLoader, StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    finalize = {"json": _as_json, "markdown": _as_markdown, "dockerfile": _as_dockerfile, "refused": _refused}[format_]
+    finalize = {
+        "json": _as_json,
+        "markdown": _as_markdown,
+        "pbtxt": _as_pbtxt,
+        "nginx": _as_nginx,
+        "dockerfile": _as_dockerfile,
+        "refused": _refused,
+    }[format_]
     return ImmutableSandboxedEnvironment(
         loader=FileSystemLoader(resources.folder("templates")),
         undefined=StrictUndefined,
@@ -53,7 +107,8 @@ def _environment(format_: str) -> "Environment":
 
 def _as_json(value: Any) -> str:
     """One whole scalar or tree: JSON is YAML, so that no value can end where it stands and begin something else."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_not_json)
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_not_json)
+    return text.replace("\ue000", "\\ue000")  # which marks lines, in render_lines
 
 
 def _not_json(value: Any) -> str:
@@ -62,6 +117,43 @@ def _not_json(value: Any) -> str:
     if isinstance(value, Undefined):
         return str(value)  # raises UndefinedError, which names it
     raise TypeError(f"a template value of type {type(value).__name__} has no form in JSON")
+
+
+class Word(str):
+    """A word of the format itself, such as the name of an enumeration's value."""
+
+    __slots__ = ()
+
+
+_WORD = re.compile(r"[A-Z][A-Z0-9_]*")
+
+
+def _as_pbtxt(value: Any) -> str:
+    """A number, a word or a string of protobuf's text format; what is not plain in a string is escaped byte by byte."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_as_pbtxt, value))}]"
+    if isinstance(value, Word) and _WORD.fullmatch(value):
+        return str(value)
+    if isinstance(value, bool | int):
+        return str(value).lower()
+    if type(value) is str:
+        plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03o}" for byte in value.encode())
+        return f'"{"".join(plain)}"'
+    return _refused(value)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9._:/\[\]-]+")
+
+
+def _as_nginx(value: Any) -> str:
+    """A number, or a string without any character that means something to nginx."""
+    if type(value) is int:
+        return str(value)
+    if type(value) is str and _PLAIN.fullmatch(value):
+        return value
+    if type(value) is str:
+        raise ValueError(f"{value!r} holds characters that nginx reads as its own")
+    return _refused(value)
 
 
 def _as_markdown(value: Any) -> str:
@@ -82,4 +174,8 @@ def _as_dockerfile(value: Any) -> str:
 
 
 def _refused(value: Any) -> str:
+    from jinja2 import Undefined
+
+    if isinstance(value, Undefined):
+        str(value)  # raises UndefinedError, which names it
     raise ValueError(f"no rule says how {type(value).__name__} is written in this format")

@@ -163,6 +163,8 @@ class Stage(Options):
     `OPTIONAL_PARTS`, where the spec has them."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions can change the result, beyond those of its parts."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Those that only some of its options take; see `distributions`."""
     imports: ClassVar[tuple[str, ...]] = ()
     """Modules the worker server loads once, before it forks."""
     facts: ClassVar[tuple[str, ...]] = ()
@@ -178,6 +180,8 @@ class Stage(Options):
     """The extra of the distribution that brings `tools`."""
     resumes: ClassVar[bool] = False
     """Whether what a failed or ended run leaves at `job.resume` is taken up by the next one."""
+    block_name: ClassVar[str] = ""
+    """The key of the stage's block in model.yaml, when that is not the stage's name."""
     block: ClassVar[Any] = None
     """The type of the stage's block in model.yaml when that is not the stage itself; `False` when it has no block."""
 

@@ -79,7 +79,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def fact(name: str) -> str:
-    """One fact that no distribution tells: `arch`, `isa`, `cpu`, `cores`, `machine` (a digest; names no host), `zlib`."""
+    """One fact that no distribution tells: `arch`, `isa`, `cpu`, `cores`, `machine` (a digest; names no host), `zlib`, `liblzma`."""
     if name == "arch":
         return platform.machine().lower().replace("amd64", "x86_64").replace("arm64", "aarch64")
     if name == "isa":
@@ -92,6 +92,8 @@ def fact(name: str) -> str:
         return str(_cores())
     if name == "machine":
         return _machine()
+    if name == "liblzma":
+        return _liblzma()
     if name == "zlib":
         import zlib  # not by every command that asks for a version
 
@@ -112,6 +114,19 @@ def facts(names: Iterable[str]) -> dict[str, str]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _liblzma() -> str:
+    """The module tells no version; the library that it is linked with does, where it can be asked."""
+    import _lzma
+    import ctypes
+
+    try:
+        ask = ctypes.CDLL(_lzma.__file__).lzma_version_string
+    except (AttributeError, OSError):  # built into the interpreter
+        return "unknown"
+    ask.restype = ctypes.c_char_p
+    return str(ask().decode())
 
 
 def _machine() -> str:

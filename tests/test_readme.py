@@ -40,7 +40,7 @@ def parts() -> str:
     """Stages in their order, targets with their precisions, frameworks, loaders."""
     lines = ["| stage | what it does | block in `model.yaml` | result |", "|---|---|---|---|"]
     for name, stage in registry.stages().items():
-        block = "" if stage.block is False else f"`{name}:`"
+        block = "" if stage.block is False else f"`{stage.block_name or name}:`"
         lines.append(f"| `{name}` | {stage.summary} | {block} | {stage.determinism.value} |")
     lines += ["", "| device | precisions |", "|---|---|"]
     lines += [f"| `{name}` | {', '.join(target.precisions)} |" for name, target in registry.targets().items()]

@@ -44,6 +44,6 @@ def test_sandboxed(templates: Path) -> None:
 
 
 def test_other_formats_have_no_rule_yet(templates: Path) -> None:
-    (templates / "a.conf.j2").write_text("{{ x }}")
+    (templates / "a.txt.j2").write_text("{{ x }}")
     with pytest.raises(ValueError, match="no rule"):
-        render("a.conf.j2", x="y")
+        render("a.txt.j2", x="y")

@@ -113,7 +113,8 @@ class ModelSpec(Options):
     @property
     def blocks(self) -> dict[str, Any]:
         """The blocks of stages that are present, by name."""
-        found = {name: getattr(self, name, None) for name in registry.stages()}
+        keys = (stage.block_name or name for name, stage in registry.stages().items())
+        found = {key: getattr(self, key, None) for key in keys}
         return {name: block for name, block in found.items() if block is not None}
 
     def request(self, index: int, found: Mapping[str, Found] | None = None) -> Request:
@@ -164,7 +165,7 @@ def model() -> type[ModelSpec]:
     }
     for name, stage in registry.stages().items():
         if stage.block is not False:
-            fields[name] = (stage if stage.block is None else stage.block, _block_field(stage))
+            fields[stage.block_name or name] = (stage if stage.block is None else stage.block, _block_field(stage))
     return create_model("ModelSpec", __base__=ModelSpec, __doc__=ModelSpec.__doc__, **fields)
 
 

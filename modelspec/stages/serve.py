@@ -118,7 +118,8 @@ class Serve(Stage):
     def configure(cls, request: Request) -> Self | None:
         """Asked for by its block, or by an image."""
         block = request.blocks.get(cls.name)
-        return cls() if block is None and "containerize" in request.blocks else block
+        implied = not {"containerize", "manifests"}.isdisjoint(request.blocks)
+        return cls() if block is None and implied else block
 
     @model_validator(mode="after")
     def _takes_something(self) -> Self:
@@ -132,11 +133,11 @@ class Serve(Stage):
         if self.batching:
             self._require_batch(json.loads((job.input("signature") / "signature.json").read_text()))
         runtime["session"] |= {"enable_cpu_mem_arena": self.memory_arena, "allow_spinning": self.spinning}
-        runtime["serve"] = self._settings()
+        runtime["serve"] = self.settings()
         text = json.dumps(runtime, indent=2, sort_keys=True) + "\n"
         (job.output("runtime") / "runtime.json").write_text(text)
 
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """In the words of the server's command line."""
         found: dict[str, Any] = {"port": self.port}
         for name in ("threads", "parallel", "queue", "max_body", "request_timeout"):

@@ -8,12 +8,12 @@ from pydantic import TypeAdapter
 from modelspec import digest
 from modelspec.checks.difference import Difference
 from modelspec.errors import ModelspecError
+from modelspec.execute.alone import Workers
 from modelspec.meaning.values import compare_text
 from modelspec.meaning.verdict import FileVerdict, Finding, Tolerance, Verdict
 from modelspec.publication import BUILD, CHECKSUMS
 from modelspec.verify.published import Published
 from modelspec.verify.record import ParitySaid, read_target
-from modelspec.verify.workers import Workers
 
 _REPORT = TypeAdapter(tuple[FileVerdict, ...])
 

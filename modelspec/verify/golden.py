@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict
 from modelspec import toolchain
 from modelspec.checks.replay import Replay
 from modelspec.errors import Diagnostic, Exit, ModelspecError
+from modelspec.execute.alone import Workers
 from modelspec.meaning.verdict import Verdict
 from modelspec.resolve import missing_packages
 from modelspec.tokenizer import EXTRA
 from modelspec.verify.published import Published
 from modelspec.verify.record import BuildSaid, ParitySaid, read_needs, read_target, takes_text
-from modelspec.verify.workers import Workers
 
 
 class _Output(BaseModel):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.execute.alone import Workers
 from modelspec.execute.job_file import read_result
 from modelspec.meaning.verdict import FileVerdict, Verdict, worst
 from modelspec.publication import BUILD
@@ -20,7 +21,6 @@ from modelspec.verify.project import copy_project
 from modelspec.verify.published import Published
 from modelspec.verify.record import AGAIN, BuildSaid, read_build
 from modelspec.verify.variation import Variation, vary
-from modelspec.verify.workers import Workers
 
 _MOST_FINDINGS = 5
 """Findings of one file that its message names; the report has all."""

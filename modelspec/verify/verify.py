@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelspec.errors import Diagnostic, ModelspecError, fail
+from modelspec.execute.alone import workers
 from modelspec.gates import GateResult
 from modelspec.publication import BUILD, CHECKSUMS
 from modelspec.spec.load import Loaded, load
@@ -19,7 +20,6 @@ from modelspec.verify.project import spec_problems
 from modelspec.verify.published import Published
 from modelspec.verify.rebuild import Rebuilt, rebuild
 from modelspec.verify.record import BuildSaid, read_build
-from modelspec.verify.workers import workers
 
 OnStep = Callable[[str], None]
 """Told what begins."""

@@ -87,6 +87,8 @@ def test_what_is_in_an_image(imaged: MakeImaged) -> None:
     assert found.deployed.digest.removeprefix("sha256:") in (project.folder / "model.lock").read_text()
     assert found.deployed.digest in project.run("inspect", str(project.dist)).stdout
     assert "nothing to do" in project.build("--locked")
+    told = json.loads(project.run("build", "--format", "json").stdout)
+    assert told["images"] == {"cpu-int8": found.deployed.digest}
     verified = project.run("verify", str(project.dist))
     assert verified.returncode == 0, verified.stderr
 

@@ -1,4 +1,4 @@
-"""Runs one check at a time in a worker process: what lies in a published folder is never opened in this one."""
+"""Runs one stage or check at a time in a worker process, outside a plan: what others wrote is never opened in this one."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -10,6 +10,7 @@ from modelspec.errors import Diagnostic, ModelspecError
 from modelspec.execute.diagnose import diagnose
 from modelspec.execute.job_file import read_result, write_job
 from modelspec.execute.pool import Done, Pool
+from modelspec.options import Options
 from modelspec.plan import Action
 from modelspec.stage import Stage
 from modelspec.store.files import copy_file
@@ -34,19 +35,25 @@ class Workers:
 
     def run(self, check: Stage, target: Target, inputs: Inputs) -> bytes:
         """The report of the check. Raises what the worker said, or why it died, with the end of its log as a note."""
+        outputs = self.outputs(check, f"{check.name} of {target.label}", {"target": target}, inputs, target.imports)
+        return (outputs / "report" / "report.json").read_bytes()
+
+    def outputs(
+        self, stage: Stage, label: str, parts: Mapping[str, Options], inputs: Inputs, imports: tuple[str, ...] = ()
+    ) -> Path:
+        """The folder with what a stage gives, a folder for each slot. Raises as `run` does."""
         self.count += 1
-        scratch = self.folder / f"{check.name}-{self.count}"
+        scratch = self.folder / f"{stage.name}-{self.count}"
         (scratch / "out").mkdir(parents=True)
         for slot, files in inputs.items():
             for name, origin in files.items():
                 copy_file(origin, scratch / "in" / slot / name)
-        label = f"{check.name} of {target.label}"
-        write_job(scratch, Action(scratch.name, label, check, {"target": target}, {}, {}, {}, {}))
-        self.pool.run(scratch.name, scratch, (*check.imports, *target.imports))
+        write_job(scratch, Action(scratch.name, label, stage, parts, {}, {}, {}, {}))
+        self.pool.run(scratch.name, scratch, (*stage.imports, *imports))
         done, said = self._wait(scratch.name, label), read_result(scratch)
         if done.status or said is None:
             raise ModelspecError(diagnose(said, scratch, done, None), _log(scratch, label))
-        return (scratch / "out" / "report" / "report.json").read_bytes()
+        return scratch / "out"
 
     def _wait(self, id_: str, label: str) -> Done:
         end = time.monotonic() + self.timeout_s
