@@ -36,7 +36,7 @@ def write(block: Manifests, facts: Facts, target: Path, own: Path | None = None)
 
 def render(block: Manifests, facts: Facts, own: Path | None = None) -> list[File]:
     """All files. Raises ModelspecError with everything that is wrong."""
-    require_fitting(block, facts)
+    require_fitting(block, facts.server)
     folders = [*([own] if own else []), resources.folder("templates")]
     names = values(block, facts)
     files: list[File] = []

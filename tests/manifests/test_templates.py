@@ -141,14 +141,14 @@ def test_templates_replace_ours_and_join_them(tmp_path: Path) -> None:
         ({"api_keys": {"env": "KEYS"}}, SMALL, "api_keys where no pod has it"),
         ({"tls_cert": {"file": "/tls.crt"}}, SMALL, "tls_cert where no pod has it"),
         ({"tls_client_ca": {"secret": "ca", "key": "ca.crt"}}, SMALL, "probes have none"),
-        ({"tls_cert": {"secret": "tls", "key": "tls.crt"}}, FULL, "the Gateway ends TLS"),
+        ({"tls_cert": {"secret": "tls", "key": "tls.crt"}}, SMALL | {"ingress": FULL["ingress"]}, "the Gateway ends TLS"),
         ({"api_keys": {"secret": "keys", "key": "k"}}, {"formats": ("kubernetes", "monitoring")}, "asks Prometheus for a key"),
         ({"tls_cert": {"file": "/tls.crt"}}, {"formats": ("nginx",), "nginx": {"servers": ("a:1",)}}, "nginx speaks plain HTTP"),
     ],
 )  # fmt: skip
 def test_a_server_that_would_not_run_there_is_refused(serve: Any, block: Any, words: str, tmp_path: Path) -> None:
     (problem,) = refused(tmp_path, None, block, serve=serve)
-    assert problem.code == "MS575"
+    assert problem.code == "MS365"
     assert words in problem.message
 
 
