@@ -13,6 +13,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -22,11 +23,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Row, show
+from modelspec.runtime.processing import text_input
+from modelspec.runtime.tensors import to_bytes
 
 CLIENTS = (1, 8, 64)
 CORES = sorted(os.sched_getaffinity(0))
 CLIENT, SERVER = CORES[0], CORES[-1]
-KINDS = {"float32": "FP32", "int64": "INT64", "int32": "INT32"}
+KINDS = {"float32": "FP32", "int64": "INT64", "int32": "INT32", "string": "BYTES"}
 
 BARE = """
 import os, sys, time, numpy, onnxruntime
@@ -34,7 +37,7 @@ os.sched_setaffinity(0, {int(sys.argv[2])})
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
 session = onnxruntime.InferenceSession(sys.argv[1] + "/model.onnx", options, providers=["CPUExecutionProvider"])
-inputs = {name: array[:1] for name, array in numpy.load(sys.argv[1] + "/golden/inputs.npz").items()}
+inputs = {name: array[:1] for name, array in numpy.load(sys.argv[4]).items()}
 for _ in range(20): session.run(None, inputs)
 count, end = 0, time.perf_counter() + float(sys.argv[3])
 while time.perf_counter() < end:
@@ -45,9 +48,19 @@ print(float(sys.argv[3]) / count)
 
 
 def bare(folder: Path, seconds: float) -> float:
-    """Seconds a run of the session alone."""
-    command = [sys.executable, "-c", BARE, str(folder), str(SERVER), str(seconds)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    """Seconds a run of the session alone; of a model that takes text, on tokens made beforehand."""
+    with tempfile.NamedTemporaryFile(suffix=".npz") as inputs:
+        np.savez(inputs, **own_inputs(folder))
+        inputs.flush()
+        command = [sys.executable, "-c", BARE, str(folder), str(SERVER), str(seconds), inputs.name]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def own_inputs(folder: Path) -> dict[str, Any]:
+    """One row of the golden inputs, as the model itself takes it."""
+    read = text_input(json.loads((folder / "runtime.json").read_text()), folder)
+    arrays = {name: array[:1] for name, array in np.load(folder / "golden" / "inputs.npz").items()}
+    return read(arrays) if read else arrays
 
 
 def request(folder: Path) -> bytes:
@@ -57,7 +70,7 @@ def request(folder: Path) -> bytes:
     inputs, raw = [], b""
     for tensor in signature["inputs"]:
         array = arrays[tensor["name"]][:1]
-        part = array.tobytes()
+        part = to_bytes(array)
         sizes = {"binary_data_size": len(part)}
         inputs.append({"name": tensor["name"], "datatype": KINDS[tensor["dtype"]], "shape": array.shape, "parameters": sizes})  # fmt: skip
         raw += part
@@ -76,7 +89,7 @@ def as_json(folder: Path, *, path: str, bare: bool) -> bytes:
         {"name": t["name"], "datatype": KINDS[t["dtype"]], "shape": arrays[t["name"]].shape, "data": arrays[t["name"]].tolist()}
         for t in signature["inputs"]
     ]  # fmt: skip
-    plain = {entry["name"]: entry["data"] for entry in entries}
+    plain = {name: array.tolist() for name, array in own_inputs(folder).items()}
     body = json.dumps({"inputs": plain if bare else entries}).encode()
     head = (
         f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"

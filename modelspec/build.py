@@ -13,7 +13,7 @@ from modelspec.execute.events import Event
 from modelspec.execute.execute import Settings
 from modelspec.execute.problems import require_offline, require_resolved
 from modelspec.figures import Figures
-from modelspec.gates import GateResult
+from modelspec.gates import GateError, GateResult
 from modelspec.lock import Lock
 from modelspec.match import Match, State, demanded, match
 from modelspec.phases import Run, figures_of, packages_needed, warnings_of
@@ -74,14 +74,6 @@ class Prepared:
             return found
         known = dict.fromkeys(action.stage.name for action in actions)
         raise fail("MS325", f"--why: this spec has no stage {stage!r}", help=meant(stage, known))
-
-
-@dataclass
-class GateError(ModelspecError):
-    """Gates that failed, with everything that was measured."""
-
-    results: tuple[GateResult, ...] = ()
-    figures: Mapping[str, Figures] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

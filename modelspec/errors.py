@@ -108,7 +108,10 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS412": (Exit.ENVIRONMENT, "a registry cannot be reached, or fails"),
     "MS413": (Exit.ENVIRONMENT, "a registry has no such image"),
     "MS414": (Exit.ENVIRONMENT, "a credential helper gives no password"),
+    "MS415": (Exit.ENVIRONMENT, "there is no Docker engine"),
+    "MS416": (Exit.ENVIRONMENT, "the Docker engine may not be used"),
     "MS417": (Exit.ENVIRONMENT, "Docker's config cannot be read"),
+    "MS418": (Exit.ENVIRONMENT, "the Docker engine is too old"),
     "MS408": (Exit.ENVIRONMENT, "--offline, and something has to be looked up"),
     "MS409": (Exit.ENVIRONMENT, "the packages of an image cannot be resolved"),
     "MS410": (Exit.ENVIRONMENT, "the packages of an image cannot be had"),
@@ -147,6 +150,8 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS541": (Exit.STAGE, "the base image cannot be used"),
     "MS542": (Exit.STAGE, "the Python of the base image is another"),
     "MS543": (Exit.STAGE, "the base image is not built for the platform"),
+    "MS547": (Exit.STAGE, "the Docker engine cannot build the image"),
+    "MS548": (Exit.STAGE, "a Dockerfile that does not say what the spec says"),
     # warnings of stages
     "MS570": (Exit.STAGE, "a template cannot be rendered"),
     "MS571": (Exit.STAGE, "what a template gives is not YAML"),
@@ -162,6 +167,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS556": (Exit.OK, "weights that stay in float"),
     "MS557": (Exit.OK, "compression saves nothing"),
     "MS558": (Exit.OK, "zeros that nothing compresses"),
+    "MS560": (Exit.OK, "weights of 8 bits beside float activations are slow"),
     "MS559": (Exit.OK, "texts that are cut"),
     "MS562": (Exit.OK, "an image for another machine than the model was verified on"),
     # warnings of the environment

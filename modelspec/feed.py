@@ -152,5 +152,13 @@ def _side(arrays: "Arrays", signature: Signature, text: str) -> "Arrays":
             f"the model takes no {IDS!r}; its inputs are {_listed(signature.inputs)}",
             help=f"name its inputs in the signature: {', '.join(TENSORS)}",
         )
+    fixed, found = signature.inputs[IDS].shape[-1:], arrays[IDS].shape[-1:]
+    if fixed and isinstance(fixed[0], int) and fixed != found:
+        raise fail(
+            "MS525",
+            f"the model takes {fixed[0]} tokens, always, and the longest of the texts has {found[0]}",
+            help=f"write max_length: {fixed[0]} and padding: max_length",
+            path=("tokenizer", "max_length"),
+        )
     unused = {text, *TENSORS} - set(signature.inputs)
     return {name: array for name, array in arrays.items() if name not in unused}

@@ -3,9 +3,9 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from modelspec.errors import Diagnostic
+from modelspec.errors import Diagnostic, ModelspecError
 from modelspec.figures import Figures, StageFigures, merged
 from modelspec.metric import METRICS, Gate, limit_value
 from modelspec.options import bytes_shown
@@ -29,6 +29,14 @@ class GateResult:
     source: float | None
     passed: bool
     index: int | None
+
+
+@dataclass
+class GateError(ModelspecError):
+    """Gates that failed, with everything that was measured."""
+
+    results: tuple[GateResult, ...] = ()
+    figures: Mapping[str, Figures] = field(default_factory=dict)
 
 
 def figures(plan: Plan, target: TargetPlan, records: Mapping[str, Record], read: Callable[[str], bytes]) -> Figures:

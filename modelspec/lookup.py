@@ -32,6 +32,10 @@ class Lookup(ABC):
         """Why it cannot be asked here; empty where it can."""
         return ""
 
+    def is_like(self, name: str) -> bool:
+        """Where it cannot be asked here: whether `name` is what it would be called where it can."""
+        return name == self.name
+
     @abstractmethod
     def find(self) -> Found:
         """Ask. Raises ModelspecError."""

@@ -82,10 +82,12 @@ def warnings_of(plan: Plan, resolved: Resolved, records: Mapping[str, Record]) -
 
 def require_passed(plan: Plan, resolved: Resolved, records: Mapping[str, Record], store: Store) -> None:
     """Raise MS502 for each gate that fails, together with the warnings, which may say why."""
-    results = gates.check(resolved.loaded.spec, figures_of(plan, records, store))
+    figures = figures_of(plan, records, store)
+    results = tuple(gates.check(resolved.loaded.spec, figures))
     if failed := [result for result in results if not result.passed]:
         warnings = (*resolved.loaded.warnings, *warnings_of(plan, resolved, records))
-        raise ModelspecError((*(gates.problem(result, resolved) for result in failed), *warnings))
+        problems = (*(gates.problem(result, resolved) for result in failed), *warnings)
+        raise gates.GateError(problems, results=results, figures=figures)
 
 
 _EXTRAS = {"tokenizers": tokenizer.EXTRA}

@@ -21,7 +21,11 @@ _FORMATS = {
     ".md.j2": "markdown",
     ".pbtxt.j2": "pbtxt",
     ".conf.j2": "nginx",
+    "Dockerfile.j2": "dockerfile",
 }
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}")
+"""What stands for itself in a Dockerfile."""
+_PLAIN = re.compile(r"[^A-Za-z0-9 ._/:@,=+%\[\]\"\\-]")
 _MARKDOWN = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#"} | {"\n": " ", "\r": " "})
 
 
@@ -87,6 +91,7 @@ def _environment(format_: str) -> "Environment":
         "markdown": _as_markdown,
         "pbtxt": _as_pbtxt,
         "nginx": _as_nginx,
+        "dockerfile": _as_dockerfile,
         "refused": _refused,
     }[format_]
     return ImmutableSandboxedEnvironment(
@@ -154,6 +159,18 @@ def _as_nginx(value: Any) -> str:
 def _as_markdown(value: Any) -> str:
     """Text on one line, without any mark-up of its own."""
     return str(value).translate(_MARKDOWN)
+
+
+def _as_dockerfile(value: Any) -> str:
+    """One word of a closed set of characters, or the words of a program as JSON, which no shell reads.
+
+    Whatever means something to a Dockerfile, to a shell or to JSON is written by its number: the text has no other characters.
+    """
+    if isinstance(value, str) and _WORD.fullmatch(value):
+        return value
+    if isinstance(value, (list, tuple)) and value and all(isinstance(word, str) for word in value):
+        return _PLAIN.sub(lambda char: f"\\u{ord(char[0]):04x}", json.dumps(value))
+    raise ValueError(f"{value!r} has no form in a Dockerfile")
 
 
 def _refused(value: Any) -> str:

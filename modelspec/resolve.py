@@ -101,7 +101,10 @@ def look_up(
         again = online and anew is not None and (not anew or lookup.stage in anew)
         if name in pinned and not again:
             found[name] = pinned[name]
-        elif online and not lookup.impossible:
+        elif lookup.impossible:  # a hook plans without the tools, by what model.lock says
+            for answer in (answer for other, answer in pinned.items() if lookup.is_like(other)):
+                found[name] = answer
+        elif online:
             try:
                 found[name] = lookup.find()
             except ModelspecError as error:

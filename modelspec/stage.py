@@ -163,6 +163,8 @@ class Stage(Options):
     `OPTIONAL_PARTS`, where the spec has them."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Distributions whose versions can change the result, beyond those of its parts."""
+    optional: ClassVar[tuple[str, ...]] = ()
+    """Those that only some of its options take; see `distributions`."""
     imports: ClassVar[tuple[str, ...]] = ()
     """Modules the worker server loads once, before it forks."""
     facts: ClassVar[tuple[str, ...]] = ()

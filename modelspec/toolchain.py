@@ -4,7 +4,8 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -50,8 +51,23 @@ def _installed() -> dict[str, str]:
     return found
 
 
+_assumed: dict[str, str] = {}
+
+
+@contextmanager
+def assuming(versions: Mapping[str, str]) -> Iterator[None]:
+    """Answer as on a machine where these are installed: a hook judges what others built, and has none of their tools."""
+    _assumed.update({normalized(name): number for name, number in versions.items()})
+    try:
+        yield
+    finally:
+        _assumed.clear()
+
+
 def version(distribution: str) -> str | None:
     """The installed version, or None. `python` is the interpreter's, without the patch level."""
+    if (assumed := _assumed.get(normalized(distribution))) is not None:
+        return assumed
     if distribution == "python":
         return f"{sys.version_info.major}.{sys.version_info.minor}"
     return _installed().get(normalized(distribution))
@@ -79,7 +95,7 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def fact(name: str) -> str:
-    """One fact that no distribution tells: `arch`, `isa`, `cpu`, `cores`, `machine` (a digest; names no host), `zlib`."""
+    """One fact that no distribution tells: `arch`, `isa`, `cpu`, `cores`, `machine` (a digest; names no host), `zlib`, `liblzma`."""
     if name == "arch":
         return platform.machine().lower().replace("amd64", "x86_64").replace("arm64", "aarch64")
     if name == "isa":
@@ -92,6 +108,8 @@ def fact(name: str) -> str:
         return str(_cores())
     if name == "machine":
         return _machine()
+    if name == "liblzma":
+        return _liblzma()
     if name == "zlib":
         import zlib  # not by every command that asks for a version
 
@@ -112,6 +130,19 @@ def facts(names: Iterable[str]) -> dict[str, str]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _liblzma() -> str:
+    """The module tells no version; the library that it is linked with does, where it can be asked."""
+    import _lzma
+    import ctypes
+
+    try:
+        ask = ctypes.CDLL(_lzma.__file__).lzma_version_string
+    except (AttributeError, OSError):  # built into the interpreter
+        return "unknown"
+    ask.restype = ctypes.c_char_p
+    return str(ask().decode())
 
 
 def _machine() -> str:

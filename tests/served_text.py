@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def server(folder: Path) -> Iterator[tuple[str, str]]:
     finally:
         process.terminate()
         process.communicate(timeout=30)
+
+
+def ask(address: str, method: str, path: str, body: Any = None) -> tuple[int, bytes]:
+    """One request with plain JSON: status and body."""
+    with closing(HTTPConnection(address, timeout=20)) as connection:
+        connection.request(method, path, json.dumps(body), {"content-type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
 
 
 def embeddings(address: str, texts: Sequence[str], protocol: str, batch: int) -> Array:

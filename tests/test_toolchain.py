@@ -41,3 +41,8 @@ def test_nothing_heavy_is_imported() -> None:
 ])  # fmt: skip
 def test_where_sums_of_bytes_saturate(isa: str, lacking: bool) -> None:
     assert toolchain.lacks(isa, toolchain.VNNI) is lacking
+
+
+def test_the_libraries_that_compress_tell_their_versions() -> None:
+    for name in ("zlib", "liblzma"):
+        assert toolchain.fact(name)[0].isdigit()

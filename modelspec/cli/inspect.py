@@ -18,24 +18,19 @@ from modelspec.errors import fail
 @options.color_option
 def command(what: str, timeout: float, format_: str) -> None:
     """Show dist/<name>/<version>, an OCI layout, or an image in a registry."""
+    from modelspec.oci.reference import names_a_registry
+
     folder = Path(what)
     if (folder / "oci-layout").is_file():
         _show_layout(folder, format_)
-    elif not folder.exists() and _names_a_registry(what):
+    elif not folder.exists() and names_a_registry(what):  # a folder that is not there is no name of Docker Hub's
         _show_remote(what, timeout, format_)
     else:
         _show_build(folder, format_)
 
 
-def _names_a_registry(what: str) -> bool:
-    """A folder that is not there is a slip, and no name of Docker Hub's."""
-    first, slash, _ = what.partition("/")
-    return bool(slash) and (first == "localhost" or (":" in first or "." in first.strip(".")))
-
-
 def _show_build(folder: Path, format_: str) -> None:
-    from modelspec.oci import description
-    from modelspec.report import images, summary
+    from modelspec.report import summary
     from modelspec.report.style import Style
 
     build = folder / "build.json"
@@ -45,19 +40,11 @@ def _show_build(folder: Path, format_: str) -> None:
             f"{folder} holds no build.json, and is no image",
             help="give the folder dist/<name>/<version> of a build, an OCI layout, or an image as registry/repository:tag",
         )
-    style = Style(options.use_color(sys.stdout))
     try:
-        shown = summary.inspect_text(folder, style)
+        shown = summary.inspect_text(folder, Style(options.use_color(sys.stdout)))
     except (ValueError, LookupError, TypeError, AttributeError, FileNotFoundError) as error:
         raise fail("MS325", f"{folder} is not as a build left it: {error}", help="build it again") from error
-    if format_ == "json":
-        click.echo(build.read_text(encoding="utf-8"), nl=False)
-        return
-    click.echo(shown, nl=False)
-    for layout in sorted(folder.glob("*/image/oci-layout")):
-        click.echo(f"image of {layout.parent.parent.name}")
-        for image in description.of_layout(layout.parent):
-            click.echo(images.as_text(image, style), nl=False)
+    click.echo(build.read_text(encoding="utf-8") if format_ == "json" else shown, nl=False)
 
 
 def _show_layout(folder: Path, format_: str) -> None:

@@ -23,7 +23,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "AMD64": "amd64"}
 @options.color_option
 def command(ref: str, output: Path | None, platform: str | None, timeout: float, progress: str) -> None:
     """Pull an image or a model artifact from a registry into an OCI layout, every byte checked."""
-    from modelspec.oci import transfer
+    from modelspec.oci.pull import pull
     from modelspec.oci.reference import parse
     from modelspec.oci.registry import Registry
     from modelspec.report import images
@@ -34,7 +34,7 @@ def command(ref: str, output: Path | None, platform: str | None, timeout: float,
     if folder.exists() and any(folder.iterdir()):
         raise fail("MS325", f"{folder} is not empty", help="name another folder with --output")
     registry = Registry(reference.host, timeout_s=timeout, say=options.sayer(progress))
-    found = transfer.pull(registry, reference, platform or _own_platform(), folder, images.teller(sys.stderr, progress))
+    found = pull(registry, reference, platform or _own_platform(), folder, images.teller(sys.stderr, progress))
     click.echo(f"pulled  {folder}\n  {reference.name}@{found.digest}")
 
 

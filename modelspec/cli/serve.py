@@ -1,5 +1,6 @@
 """`modelspec serve`: a published model over HTTP, by the code that an image runs."""
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -40,7 +41,12 @@ def _whole(limit: float | None) -> int | None:
 @_settings
 def command(folder: Path, target: str | None, **given: Any) -> None:
     """Serve dist/<name>/<version>/<target>, or a target of dist/<name>/<version>."""
+    from modelspec.report.doctor import COMMANDS
+
+    _require(serve=COMMANDS["serve"])
     place = _place(folder, target)
+    if _takes_text(place):
+        _require(text=("tokenizers",))
     # -P: what lies in the current folder is no part of the server.
     words = [sys.executable, "-P", "-m", "modelspec.runtime", str(place)]
     for option in settings():
@@ -53,15 +59,23 @@ def command(folder: Path, target: str | None, **given: Any) -> None:
     os.execv(sys.executable, words)  # noqa: S606 - no shell
 
 
-def _place(folder: Path, target: str | None) -> Path:
+def _require(**needed: tuple[str, ...]) -> None:
+    from modelspec.errors import ModelspecError
     from modelspec.resolve import missing_packages
 
-    if missing := missing_packages(
-        {"serve": ("httptools", "numpy", "onnxruntime", "orjson", "prometheus-client", "uvicorn")}
-    ):
-        from modelspec.errors import ModelspecError
-
+    if missing := missing_packages(needed):
         raise ModelspecError(missing)
+
+
+def _takes_text(folder: Path) -> bool:
+    """Whether a tokenizer is needed. A file that cannot be read is refused by the server, with its reason."""
+    try:
+        return "tokenizer" in json.loads((folder / "runtime.json").read_bytes()).get("processing", {})
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        return False
+
+
+def _place(folder: Path, target: str | None) -> Path:
     if (folder / "runtime.json").is_file() and target in {None, folder.resolve().name}:
         return folder
     found = sorted(path.parent.name for path in folder.glob("*/runtime.json"))

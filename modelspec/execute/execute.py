@@ -35,13 +35,13 @@ class Settings:
     jobs: int = 1
     keep_going: bool = False
     timeout_s: float = 3600.0
-    memory: int | None = None
-    """Bytes that each process of an action may use."""
+    memory: int | None = None  # bytes that each process of an action may use
     fresh: Collection[str] = ()
     offline: bool = False
     """Whether what takes the network is an error."""
     is_trial: bool = False
     """Whether `plan` goes on comparing with the build before this one."""
+    pool: Pool | None = None  # that several builds share; whoever started it ends it
 
 
 @dataclass
@@ -61,11 +61,12 @@ def execute(
     Of what is in `done`, which ran before in this build, nothing is said; it runs again only where its bytes are lost.
     """
     with store.session() as folder:
-        run = _Run(plan, resolved, store, settings, Pool(folder), dict(done or {}))
+        run = _Run(plan, resolved, store, settings, settings.pool or Pool(folder), dict(done or {}))
         try:
             yield from run.events()
         finally:
-            run.pool.close()
+            if run.running or settings.pool is None:
+                run.pool.close()
             for running in run.running.values():
                 release(running.locks)
 

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modelspec.oci import document, transfer
+from modelspec.oci import document
 from modelspec.oci.descriptor import INDEXES, Descriptor
+from modelspec.oci.layout import REF_NAME, Layout
+from modelspec.oci.push import manifests
 from modelspec.oci.reference import Reference
 from modelspec.oci.registry import Registry
 
@@ -24,10 +26,10 @@ def of_registry(registry: Registry, reference: Reference) -> dict[str, Any]:
 def of_layout(layout: Path) -> list[dict[str, Any]]:
     """Of each manifest in a layout on disk."""
     found = []
-    for descriptor in transfer.manifests(layout):
-        name = descriptor.annotations.get(transfer.NAME, "")
-        data = transfer.manifest_bytes(layout, descriptor)
-        found.append(_describe(name, descriptor, data, lambda blob: transfer.manifest_bytes(layout, blob)))
+    for descriptor in manifests(layout):
+        name = descriptor.annotations.get(REF_NAME, "")
+        data = Layout(layout).read(descriptor)
+        found.append(_describe(name, descriptor, data, Layout(layout).read))
     return found
 
 
@@ -75,7 +77,11 @@ def _made_by(config: dict[str, Any], layers: int) -> list[str]:
     entries = (
         [e for e in history if isinstance(e, dict) and not e.get("empty_layer")] if isinstance(history, list) else []
     )
-    told = [str(entry.get("created_by") or entry.get("comment") or "") for entry in entries]
+    told = []
+    for entry in entries:
+        made, comment = str(entry.get("created_by") or ""), str(entry.get("comment") or "")
+        # modelspec says in the comment which part it is; BuildKit's comments name BuildKit.
+        told.append(comment or made if made in {"", "modelspec"} else made)
     return told if len(told) == layers else [""] * layers
 
 

@@ -53,6 +53,12 @@ def is_tag(value: str) -> bool:
     return _TAG.fullmatch(value) is not None
 
 
+def names_a_registry(written: str) -> bool:
+    """Whether a registry stands before the first slash, as Docker sees it."""
+    first, slash, _ = written.partition("/")
+    return bool(slash) and (first == "localhost" or ":" in first or "." in first.strip(".") or first != first.lower())
+
+
 def parse(written: str) -> Reference:
     """Read a reference; a name without a registry is one of Docker Hub. Raises MS353."""
     rest, at, digest = written.partition("@")
@@ -77,8 +83,8 @@ def parse(written: str) -> Reference:
 
 def _host_and_repository(name: str) -> tuple[str, str]:
     """Docker's rule: the first part is a registry when it has a dot, a colon or a capital, or is `localhost`."""
-    first, slash, rest = name.partition("/")
-    if slash and (first == "localhost" or "." in first or ":" in first or first != first.lower()):
+    first, _, rest = name.partition("/")
+    if names_a_registry(name):
         if first in {"index.docker.io", "registry-1.docker.io"}:
             first = DOCKER_HUB
         host, repository = first, rest

@@ -139,7 +139,7 @@ class _Upload:
             self.registry.expect(answer, 201, f"blob {self.blob.digest} of {self.repository}")
 
     def _check(self) -> None:
-        """Whether it is the file that is wrong. Raises MS602."""
+        """Whether it is the file that is wrong. Raises MS650."""
         found = f"sha256:{digest.of_file(self.path)}"
         if found != self.blob.digest:
-            raise fail("MS602", f"{self.path} has the digest {found}", help="build the image again")
+            raise fail("MS650", f"{self.path} has the digest {found}", help="build the image again")

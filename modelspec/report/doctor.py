@@ -9,6 +9,18 @@ from typing import Any
 from modelspec import registry, toolchain
 from modelspec.report.style import Style
 
+COMMANDS = {
+    "serve": ("httptools", "numpy", "onnxruntime", "orjson", "prometheus-client", "uvicorn"),
+    "serve (gRPC)": ("grpcio", "protobuf"),
+    "tune": ("optuna",),
+}
+"""What commands need beyond the builds they start."""
+_EXTRAS = {
+    "fsspec": "remote", "torch-pruning": "pytorch", "optuna": "tune", "grpcio": "grpc", "protobuf": "grpc",
+    "httptools": "serve", "orjson": "serve", "prometheus-client": "serve", "uvicorn": "serve",
+}  # fmt: skip
+"""The extra that brings a package; `onnx` brings the others."""
+
 FACTS = ("arch", "isa", "cpu", "cores")
 
 
@@ -21,7 +33,8 @@ def findings(cache: Path) -> dict[str, Any]:
         ("stage", registry.stages()),
         ("target", registry.targets()),
     ):
-        parts += [_part(kind, name, part.packages) for name, part in found.items()]
+        parts += [_part(kind, name, part.packages, getattr(part, "optional", ())) for name, part in found.items()]
+    parts += [_part("command", name, packages) for name, packages in COMMANDS.items()]
     return {
         "formatVersion": 1,
         "modelspec": toolchain.own_version(),
@@ -50,9 +63,10 @@ def _network() -> str:
     return f"actions keep it: {reason}" if reason else "actions have none"
 
 
-def _part(kind: str, name: str, packages: Iterable[str]) -> dict[str, Any]:
-    versions = {package: toolchain.version(package) for package in sorted(packages)}
-    return {"kind": kind, "name": name, "packages": versions, "ready": None not in versions.values()}
+def _part(kind: str, name: str, packages: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:
+    versions, more = ({name: toolchain.version(name) for name in sorted(names)} for names in (packages, optional))
+    ready = None not in versions.values()
+    return {"kind": kind, "name": name, "packages": versions, "optional": more, "ready": ready}
 
 
 def as_text(found: dict[str, Any], style: Style) -> str:
@@ -64,10 +78,14 @@ def as_text(found: dict[str, Any], style: Style) -> str:
     for kind in dict.fromkeys(part["kind"] for part in found["parts"]):
         lines += ["", f"{kind}s"]
         for part in (part for part in found["parts"] if part["kind"] == kind):
-            absent = [name for name, version in part["packages"].items() if version is None]
-            missing |= {part["name"] if kind == "framework" else "onnx"} if absent else set()
+            absent, lacking = (
+                [name for name, version in part[key].items() if version is None] for key in ("packages", "optional")
+            )
+            missing |= {part["name"] if kind == "framework" else _EXTRAS.get(name, "onnx") for name in absent + lacking}
             state = style.green("ready") if part["ready"] else style.red(f"missing {', '.join(absent)}")
-            present = ", ".join(f"{name} {version}" for name, version in part["packages"].items() if version)
+            state += f" but for options that take {', '.join(lacking)}" if lacking and not absent else ""
+            versions = {**part["packages"], **part["optional"]}
+            present = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
             lines.append(f"  {part['name']:<16} {state}  {style.dim(present)}".rstrip())
     if missing:
         lines += ["", f"fix   pip install 'modelspec-build[{','.join(sorted(missing))}]'"]

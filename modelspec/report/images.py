@@ -4,13 +4,18 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from modelspec.oci.descriptor import Descriptor
-from modelspec.oci.transfer import Pushed
+from modelspec.oci.push import Pushed
 from modelspec.options import bytes_shown
 from modelspec.report.human import visible
 from modelspec.report.style import Style
 
 _LONGEST = 60
-_DONE = {"there": "already there", "mounted": "taken over from the base image's repository", "sent": "done"}
+_DONE = {
+    "there": "already there",
+    "mounted": "taken over from the base image's repository",
+    "sent": "sent",
+    "come": "done",
+}
 
 
 def as_text(image: dict[str, Any], style: Style) -> str:

@@ -1,5 +1,6 @@
 """Events of a build as lines: plain ones as they come, or on a terminal one line per running action with its time."""
 
+import os
 import shlex
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,9 @@ from modelspec.store.record import Record
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
+
+_LEAST_REASON = 12
+"""Columns in which a reason still tells something."""
 
 
 def reason_shown(reasons: tuple[Reason, ...], resolved: Resolved, limit: int = 2) -> str:
@@ -157,9 +161,16 @@ class LiveProgress(PlainProgress):
         reason = self.note(event)
         if not isinstance(event, Started | Waiting):
             for line in self.lines(event):
-                self.line(f"{line}  {self.style.dim(reason)}" if reason else line)
+                self.line(line + self._beside(line, reason))
         if self.live:
             self.live.refresh()
+
+    def _beside(self, line: str, reason: str) -> str:
+        """The reason as far as the line has room for it: what wraps is hard to read."""
+        room = (self.live.console.width if self.live else 80) - len(self.style.plain(line)) - 3
+        if len(reason) > room:
+            reason = reason[: max(room - 3, 0)] + "..." if room > _LEAST_REASON else ""
+        return f"  {self.style.dim(reason)}" if reason else ""
 
     def line(self, text: str) -> None:
         if self.live:
@@ -189,7 +200,7 @@ def progress_for(kind: str, stream: TextIO, style: Style) -> Iterator[Progress]:
     """The progress display for `auto`, `plain`, `github` or `none`; `auto` is live on a terminal and plain elsewhere."""
     if kind == "none":
         yield NoProgress()
-    elif kind in {"plain", "github"} or not stream.isatty():
+    elif kind in {"plain", "github"} or not stream.isatty() or os.environ.get("TERM") == "dumb":
         from modelspec.report.github_log import GithubProgress
 
         plain = GithubProgress(stream, style) if kind == "github" else PlainProgress(stream, style)

@@ -1,6 +1,7 @@
 """The result of a build, a plan or an inspection as text and as JSON."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from modelspec.build import Outcome, Prepared
 from modelspec.gates import GateResult
 from modelspec.match import Match, Reason, State
 from modelspec.options import bytes_shown
+from modelspec.publication import images_of
 from modelspec.report.layers import images_lines
 from modelspec.report.progress import actions_counted, reason_shown, relative
 from modelspec.report.style import Style
@@ -20,7 +22,7 @@ def build_text(outcome: Outcome, style: Style) -> str:
     """Gates with value and limit, what was written, what stayed or went, what to do next."""
     lines: list[str] = []
     if outcome.gates:
-        lines += ["gates", *(_gate_line(gate, style) for gate in outcome.gates)]
+        lines += ["gates", *gate_lines(outcome.gates, style)]
     if outcome.folder is not None and not outcome.current:
         lines += images_lines(outcome.folder, outcome.figures)
     counts = f"{outcome.ran} ran, {outcome.cached} cached"
@@ -41,15 +43,24 @@ def build_text(outcome: Outcome, style: Style) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _gate_line(gate: GateResult, style: Style) -> str:
-    shown = gates.shown(gate)
+def gate_lines(results: Sequence[GateResult], style: Style) -> list[str]:
+    """A line for each limit, in columns as wide as what is in them."""
+    shown = [gates.shown(gate) for gate in results]
+    rows = [(gate.target, gate.metric, one.value, one.limit) for gate, one in zip(results, shown, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [_gate_line(gate, row, widths, style) for gate, row in zip(results, rows, strict=True)]
+
+
+def _gate_line(gate: GateResult, row: tuple[str, ...], widths: list[int], style: Style) -> str:
+    (target, metric, value, limit), (first, second, third, fourth) = row, widths
     verdict = style.green("ok") if gate.passed else style.red("FAILED")
     source = f"  (source {gates.quantity(gate.source, gate.metric)})" if gate.kind == "max_drop" else ""
-    return f"  {gate.target:<12}  {gate.metric:<14}  {shown.value:>10}  {shown.limit:<18}  {verdict}{source}"
+    return f"  {target:<{first}}  {metric:<{second}}  {value:>{third}}  {limit:<{fourth}}  {verdict}{source}"
 
 
 def build_json(outcome: Outcome) -> str:
     """The same for machines."""
+    images = images_of(outcome.folder, outcome.figures) if outcome.folder else {}
     value: dict[str, Any] = {
         "formatVersion": 1,
         "folder": str(outcome.folder) if outcome.folder else None,
@@ -61,6 +72,7 @@ def build_json(outcome: Outcome) -> str:
         "dropped": outcome.dropped,
         "gates": [asdict(gate) for gate in outcome.gates],
         "metrics": {label: figures.metrics for label, figures in outcome.figures.items()},
+        "images": {label: said.deployed.digest for label, said in images.items()},
         "warnings": [{"code": w.code, "message": w.message, "help": w.help} for w in outcome.warnings],
     }
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
@@ -174,7 +186,7 @@ def inspect_text(folder: Path, style: Style) -> str:
         lines += ["", *images]
     if build["gates"]:
         lines.append(f"\n{style.bold('gates')}")
-        lines += [_gate_line(GateResult(**gate), style) for gate in build["gates"]]
+        lines += gate_lines([GateResult(**gate) for gate in build["gates"]], style)
     lines.append(f"\n{style.bold('actions')}")
     width = max(len(action["label"]) for action in build["actions"])
     lines += [

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from modelspec import digest, gates
-from modelspec.build import GateError, Outcome
+from modelspec.build import Outcome
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.figures import Figures
-from modelspec.gates import GateResult
+from modelspec.gates import GateError, GateResult
 from modelspec.publication import BUILD, CHECKSUMS
 from modelspec.report.diagnostics import relative
 

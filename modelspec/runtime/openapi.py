@@ -133,9 +133,7 @@ def _parameters(**known: Any) -> Schema:
 
 
 def _schemas(artifact: Artifact) -> Schema:
-    boolean = {"type": "boolean"}
     inputs, outputs = list(artifact.inputs.values()), list(artifact.outputs.values())
-    wanted = [tensor.name for tensor in outputs]
     return {
         "error": _object({"error": {"type": "string"}}),
         "server": _object({"name": {"type": "string"}, "version": {"type": "string"}, "extensions": _array({"type": "string"})}),
@@ -146,9 +144,9 @@ def _schemas(artifact: Artifact) -> Schema:
             "inputs": _array({"$ref": "#/components/schemas/metadata_tensor"}), "outputs": _array({"$ref": "#/components/schemas/metadata_tensor"}),
         }),
         "request": _object({
-            "id": {"type": "string", "maxLength": MAX_ID}, "parameters": _parameters(binary_data_output=boolean),
+            "id": {"type": "string", "maxLength": MAX_ID}, "parameters": _parameters(binary_data_output={"type": "boolean"}),
             "inputs": _exactly([_tensor(tensor, sent=True) for tensor in inputs]),
-            "outputs": _once(wanted, _parameters(binary_data=boolean, classification=False)),
+            "outputs": _once(outputs),
         }, {"inputs"}),
         "response": _object({
             "model_name": {"const": artifact.name}, "model_version": {"const": artifact.version}, "id": {"type": "string"},
@@ -193,13 +191,19 @@ def _limits(tensor: Tensor) -> tuple[float, float] | None:
     return None
 
 
-def _once(names: list[str], parameters: Schema) -> Schema:
+def _once(outputs: list[Tensor]) -> Schema:
     """Some of the outputs, none twice."""
     each: list[Schema] = [
-        {"contains": {"properties": {"name": {"const": name}}}, "minContains": 0, "maxContains": 1} for name in names
+        {"contains": {"properties": {"name": {"const": t.name}}}, "minContains": 0, "maxContains": 1} for t in outputs
     ]
-    items = _object({"name": {"enum": names}, "parameters": parameters}, {"name"})
-    return {**_array(items), "maxItems": len(names), "allOf": each}
+    return {**_array({"oneOf": [_wanted(tensor) for tensor in outputs]}), "maxItems": len(outputs), "allOf": each}
+
+
+def _wanted(tensor: Tensor) -> Schema:
+    """One output that is asked for, by its scores or by the names of its classes."""
+    count: Any = {"type": "integer", "minimum": 1} if classes.is_offered(tensor) else False
+    parameters = _parameters(binary_data={"type": "boolean"}, classification=count)
+    return _object({"name": {"const": tensor.name}, "parameters": parameters}, {"name"})
 
 
 def _object(properties: Schema, required: set[str] | None = None) -> Schema:

@@ -25,6 +25,7 @@ def check(spec: ModelSpec, positions: Positions) -> Iterable[Diagnostic]:
         _sensitivity,
         _source,
         _signature,
+        _processing,
         _data,
         *gate_rules.RULES,
         *prune_rules.RULES,
@@ -146,6 +147,21 @@ def _source(context: Context) -> Iterator[Diagnostic]:
             f"{source.name} has no exporter {exporter!r}",
             ("convert", "exporter"),
             help=f"did you mean {near!r}?" if near else choice,
+        )
+
+
+def _processing(context: Context) -> Iterator[Diagnostic]:
+    """Classes have names where there are classes."""
+    labels = getattr(context.spec.blocks.get("processing"), "labels", None)
+    evaluate = context.spec.blocks.get("evaluate")
+    task = evaluate.told_task() if evaluate is not None else None
+    if labels is not None and task not in {None, "classification"}:
+        yield context.problem(
+            "MS319",
+            f"'labels' has no effect: the task is {task}, and knows no classes",
+            ("processing", "labels"),
+            key=True,
+            help="remove it, or write evaluate: {task: classification}",
         )
 
 

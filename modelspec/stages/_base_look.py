@@ -68,7 +68,9 @@ def _tar(layer: Path) -> Iterator[tarfile.TarFile]:
             with tarfile.open(fileobj=file, mode="r|*") as tar:
                 yield tar
             return
-        import zstandard
-
+        try:
+            import zstandard
+        except ImportError as error:
+            raise fail("MS541", "a layer of the base image is compressed with zstd", help="pip install zstandard", path=("base",)) from error  # fmt: skip
         with zstandard.ZstdDecompressor().stream_reader(file) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
             yield tar

@@ -71,8 +71,9 @@ class Parts:
         return Descriptor(made.media_type, made.digest, made.size, platform=platform), docker
 
     def _base_labels(self) -> dict[str, str]:
-        digest_ = self.base.get("digest")
-        return {"org.opencontainers.image.base.digest": digest_} if digest_ else {}
+        """Where the base is: `push` has its layers taken over from there, in the same registry."""
+        said = {"name": self.base.get("reference"), "digest": self.base.get("digest")}
+        return {f"org.opencontainers.image.base.{key}": value for key, value in said.items() if value}
 
 
 def _place(descriptor: Descriptor) -> str:

@@ -16,6 +16,7 @@ LOCAL = ("oci:", "oci-archive:", "docker-archive:")
 """What a base image that lies in the project begins with, before its path."""
 _OURS = re.compile(r"(org\.opencontainers\.image|dev\.modelspec)\b")
 _LABEL = re.compile(r"[a-z0-9]+(?:[.-][a-z0-9]+)*")
+_DEBIAN = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+](?:=[A-Za-z0-9][A-Za-z0-9.+:~-]*)?")
 _TAG = re.compile(r"(3\.[0-9]+)(?:\.[0-9]+)?(?:[.-]|$)")
 
 
@@ -47,6 +48,19 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
             raise refuse("MS346", f"{key!r} is not a label: lower-case letters and digits with . and - between", "for example: com.example.team")  # fmt: skip
         if _OURS.match(key):
             raise refuse("MS346", f"the label {key!r} is written by the build", "use source, revision and card, or a name of your own")  # fmt: skip
+    return value
+
+
+def _package(value: str) -> str:
+    if not _DEBIAN.fullmatch(value):
+        fix = "a name as `apt-cache search` shows it, and its version if you want: libgomp1 or libgomp1=12.2.0-14"
+        raise refuse("MS206", f"{value!r} is not a Debian package", fix)
+    return value
+
+
+def _program(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value or not value[0]:
+        raise refuse("MS206", "a program to run has a name", 'for example: ["ldconfig"]')
     return value
 
 
@@ -95,6 +109,21 @@ class Block(Options):
         examples=[1767225600],
     )
 
+    builder: Literal["layers", "docker"] = Field(
+        "layers",
+        description="`layers` assembles the image without a daemon, the same bytes each time; `docker` has the Docker engine "
+        "make what `apt` and `run` ask for, on the base image, and the first result is kept.",
+        examples=["docker"],
+    )
+    apt: tuple[Annotated[str, AfterValidator(_package)], ...] = Field(
+        (), description="Debian packages to install on the base image; `builder: docker`.", examples=[["libgomp1"]]
+    )
+    run: tuple[Annotated[tuple[str, ...], AfterValidator(_program)], ...] = Field(
+        (),
+        description="Programs to run as root on the base image, each with its arguments and without a shell; `builder: docker`.",
+        examples=[[["ldconfig"], ["rm", "-rf", "/usr/share/doc"]]],
+    )
+
     paths: ClassVar[tuple[str, ...]] = ("base",)
     folders: ClassVar[tuple[str, ...]] = ("base",)
 
@@ -102,6 +131,15 @@ class Block(Options):
     def _checked(self) -> Self:
         if len(set(self.platforms)) != len(self.platforms):
             raise refuse("MS319", "a platform is there twice", "remove one of the two")
+        asked = [name for name in ("apt", "run") if getattr(self, name)]
+        if asked and self.builder == "layers":
+            raise refuse(
+                "MS319", f"{asked[0]} needs an engine, and the image is assembled without one", "builder: docker"
+            )
+        if self.builder == "docker" and not asked:
+            raise refuse(
+                "MS319", "builder: docker has nothing to do without apt and run", "remove it, or write what it is for"
+            )
         tagged = _tagged(self.base) if self.base else None
         if tagged and self.python and tagged != self.python:
             raise refuse("MS347", f"the base image has Python {tagged}, and python says {self.python}", "remove python")

@@ -13,6 +13,9 @@ from modelspec.lookup import Found
 
 _PLATFORMS = {"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
 """glibc 2.28 and later: that of Debian 10 and Ubuntu 18.10."""
+NEVER = ("coloredlogs", "huggingface-hub", "sympy")
+"""What the server never imports, although something it does import asks for it: onnxruntime for its tools for making models,
+tokenizers for downloads by name."""
 _RESOLVE_S, _INSTALL_S = 300.0, 1800.0
 _CREDENTIALS = re.compile(r"//[^/\s@]+@")
 
@@ -22,7 +25,9 @@ def resolve(requirements: Sequence[str], python: str, platform: str) -> Found:
     with tempfile.TemporaryDirectory(prefix="modelspec-uv-") as folder:
         place = Path(folder)
         (place / "requirements.in").write_text("".join(f"{each}\n" for each in requirements))
+        (place / "never.txt").write_text("".join(f"{each}\n" for each in NEVER))
         command = ["pip", "compile", "requirements.in", *_for(python, platform), "--format", "pylock.toml"]
+        command += ["--excludes", "never.txt"]
         _uv([*command, "--output-file", "pylock.toml", "--quiet"], place, _RESOLVE_S, "MS409")
         locked = tomllib.loads((place / "pylock.toml").read_text())
     found = {}

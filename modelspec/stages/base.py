@@ -45,7 +45,7 @@ class Base(Stage):
 
     name: ClassVar[str] = "base"
     summary: ClassVar[str] = "bring the base image, by digest"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     gives: ClassVar[tuple[str, ...]] = ("base", "base-image")
     publishes: ClassVar[Mapping[str, str]] = {"base": "image/blobs/sha256"}
     determinism: ClassVar[Determinism] = Determinism.EXACT
@@ -102,7 +102,7 @@ class Base(Stage):
             self._check(platform, config, [blobs / layer.digest.removeprefix("sha256:") for layer in layers])
             said = {"config": config, "layers": [layer.to_json() for layer in layers], "reference": "", "digest": ""}
             if not self.is_local:
-                said |= {"digest": manifest}
+                said |= {"digest": manifest, "reference": self.base.partition("@")[0]}
             (about / f"{platform.replace('/', '-')}.json").write_text(json.dumps(said, sort_keys=True) + "\n")
 
     def _brought(self, job: Job, platform: str, manifest: str, blobs: Path) -> Any:

@@ -25,7 +25,7 @@ class Containerize(Stage):
     name: ClassVar[str] = "containerize"
     summary: ClassVar[str] = "assemble the image that serves the model"
     revision: ClassVar[int] = 1
-    after: ClassVar[tuple[str, ...]] = ("base", "dependencies")
+    after: ClassVar[tuple[str, ...]] = ("base", "provision", "dependencies")
     takes: ClassVar[tuple[str, ...]] = ("base-image", "packages-layer")
     gives: ClassVar[tuple[str, ...]] = ("image",)
     publishes: ClassVar[Mapping[str, str]] = {"image": "image"}
@@ -41,14 +41,16 @@ class Containerize(Stage):
     @classmethod
     def configure(cls, request: Request) -> Self | None:
         """Asked for by its block."""
+        block = block_of(request)
+        if block is None:
+            return None
         from modelspec.stages._containerize_image import server_digest
 
-        block = block_of(request)
-        return None if block is None else cls(options=block, model=dict(request.model), server=server_digest())
+        return cls(options=block, model=dict(request.model), server=server_digest())
 
     def keyed(self) -> dict[str, Any]:
         """Without what reaches the image through the stages before it."""
-        options = self.options.model_dump(mode="json", exclude={"base", "python"})
+        options = self.options.model_dump(mode="json", exclude={"base", "python", "builder", "apt", "run"})
         return {**options, "model": self.model, "server": self.server}
 
     def inputs(self, request: Request) -> Mapping[str, str]:

@@ -1,6 +1,7 @@
 """Brings the packages that the server in an image needs: wheels by digest, as one layer."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ _SERVER = ("httptools>=0.6.4", "orjson>=3.10", "prometheus-client>=0.21", "uvico
 _GRPC = ("grpcio>=1.70", "protobuf>=5.29")
 _SAME = ("numpy", "onnxruntime")
 """Of the version that the model was built and verified with."""
+_ABSENT = "absent"
 _LEFT_OUT = ("bin/", ".lock")
 """Scripts begin with the path of the interpreter that installed them; the lock is uv's own."""
 _WRITTEN = ("RECORD", "INSTALLER", "REQUESTED", "uv_cache.json", "direct_url.json")
@@ -40,6 +42,9 @@ class WheelsLookup(Lookup):
     @property
     def impossible(self) -> str:
         return f"not installed: {', '.join(self.lacking)}" if self.lacking else ""
+
+    def is_like(self, name: str) -> bool:
+        return re.fullmatch(re.escape(self.name).replace(f"=={_ABSENT}", "==[^,]+"), name) is not None
 
     def find(self) -> Found:
         """Ask the package index, through uv."""
@@ -121,7 +126,7 @@ class Dependencies(Stage):
 
 def _requirements(request: Request) -> Iterator[str]:
     """What the server imports, for this model and these options."""
-    yield from (f"{name}=={toolchain.version(name) or 'absent'}" for name in _SAME)
+    yield from (f"{name}=={toolchain.version(name) or _ABSENT}" for name in _SAME)
     yield from _SERVER
     block, package, processing = block_of(request), *(request.blocks.get(name) for name in ("package", "processing"))
     if block is not None and block.grpc_port is not None:

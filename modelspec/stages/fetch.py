@@ -14,6 +14,7 @@ class Fetch(Stage):
     summary: ClassVar[str] = "bring a file that is named by address and digest"
     revision: ClassVar[int] = 1
     gives: ClassVar[tuple[str, ...]] = ("file",)
+    optional: ClassVar[tuple[str, ...]] = ("fsspec",)
     determinism: ClassVar[Determinism] = Determinism.EXACT
     network: ClassVar[bool] = True
     resumes: ClassVar[bool] = True
@@ -36,7 +37,7 @@ class Fetch(Stage):
         return {"file": {self.file: self.sha256}}
 
     def tools(self) -> tuple[str, ...]:
-        return () if self.uri.startswith(("http://", "https://", "file://")) else ("fsspec",)
+        return () if self.uri.startswith(("http://", "https://", "file://")) else self.optional
 
     def address(self) -> str:
         return "" if self.uri.startswith("file://") else self.uri

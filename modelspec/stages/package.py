@@ -54,6 +54,7 @@ class Package(Stage):
     takes: ClassVar[tuple[str, ...]] = ("artifact", "runtime")
     gives: ClassVar[tuple[str, ...]] = ("artifact", "runtime", "metrics")
     publishes: ClassVar[Mapping[str, str]] = {"artifact": "", "runtime": ""}
+    optional: ClassVar[tuple[str, ...]] = ("zstandard",)
     determinism: ClassVar[Determinism] = Determinism.EXACT
     block: ClassVar[Any] = How
 
@@ -70,10 +71,10 @@ class Package(Stage):
         return self.how.model_dump(mode="json")
 
     def distributions(self) -> tuple[str, ...]:
-        return ("zstandard",) if isinstance(self.how, Zstd) else ()
+        return self.optional if isinstance(self.how, Zstd) else ()
 
     def depends_on(self) -> tuple[str, ...]:
-        return ("zlib",) if isinstance(self.how, Gzip) else ()
+        return ("zlib",) if isinstance(self.how, Gzip) else ("liblzma",) if isinstance(self.how, Xz) else ()
 
     def run(self, job: Job) -> None:
         """Write the compressed files, what runtime.json says of them, and both sizes. Raises MS602 if they do not come back."""

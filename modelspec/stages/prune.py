@@ -29,6 +29,7 @@ class Prune(Stage):
     gives: ClassVar[tuple[str, ...]] = ("changes", "metrics")
     parts: ClassVar[tuple[str, ...]] = ("framework", "signature")
     packages: ClassVar[tuple[str, ...]] = ("numpy",)
+    optional: ClassVar[tuple[str, ...]] = ("torch-pruning",)
     imports: ClassVar[tuple[str, ...]] = ("numpy",)
     facts: ClassVar[tuple[str, ...]] = ("arch", "isa")
     determinism: ClassVar[Determinism] = Determinism.NUMERIC
@@ -46,7 +47,7 @@ class Prune(Stage):
 
     def distributions(self) -> tuple[str, ...]:
         """Structured pruning takes a library of its own."""
-        return (*self.packages, "torch-pruning") if isinstance(self.method, Structured) else self.packages
+        return (*self.packages, *self.optional) if isinstance(self.method, Structured) else self.packages
 
     def run(self, job: Job) -> None:
         """Write the changes, and what each layer lost. Raises MS530 when none lost anything."""

@@ -105,7 +105,7 @@ class Quantize(Stage):
         target = job.output("model") / "model.onnx"
         with TemporaryDirectory(dir=job.root) as folder:
             method, reason = choice.choose(self.method, graph, has_data=job.has("data"))
-            for code, message, fix in choice.cautions(method, graph, chosen=method is not self.method):
+            for code, message, fix in choice.cautions(method, graph, self.precision, chosen=method is not self.method):
                 job.warn(code, message, help=fix, path=("method",))
             quantizer = self._quantizer(job, model, method, graph, Path(folder))
             quantized = quantizer.quantized(excluded)

@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from modelspec.build import Prepared
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.execute.events import Event
 from modelspec.execute.execute import Settings
+from modelspec.execute.pool import Pool
 from modelspec.metric import direction
 from modelspec.spec import yaml
 from modelspec.spec.load import Loaded, load, read
@@ -17,6 +19,7 @@ from modelspec.spec.positions import Place
 from modelspec.spec.tune import Tune, place_of
 from modelspec.spec.tune_rules import chosen_target
 from modelspec.store.files import replace_file
+from modelspec.store.store import Store
 from modelspec.tune.exclude import Ranked, exclude, quantized
 from modelspec.tune.samplers import Sampler, sampler_for
 from modelspec.tune.trial import Bench, State, Trial
@@ -116,15 +119,23 @@ def tune(asked: Asked, listener: Listener) -> Tuned:
         quantized(loaded.spec)
     label = loaded.spec.targets[chosen_target(loaded.spec)].label
     bench = Bench(asked.file, raw, asked.cache, asked.settings, block, listener.event, listener.prepared)
-    search = _Search(bench, loaded, label, listener)
     sampler = sampler_for(block) if block.search else None
+    store = Store(asked.cache)
+    store.require_private()
+    with store.session() as folder, closing(Pool(folder)) as pool:
+        search = _Search(replace(bench, settings=replace(asked.settings, pool=pool)), loaded, label, listener)
+        _searched(search, sampler, asked.exclude_nodes)
+    return search.result()
+
+
+def _searched(search: "_Search", sampler: Sampler | None, exclude_nodes: bool) -> None:
+    block, listener = search.bench.tune, search.listener
     listener.starts(tuple(dict.fromkeys((block.objective, search.quality))))
     search.try_(None, {})
     if sampler is not None:
         search.sample(sampler)
-    if asked.exclude_nodes:
+    if exclude_nodes:
         search.exclude()
-    return search.result()
 
 
 @dataclass

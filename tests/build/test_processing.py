@@ -2,13 +2,18 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from tritonclient.utils import InferenceServerException
 
 from modelspec import digest
@@ -94,6 +99,74 @@ def test_a_standard_client_sends_text_and_gets_names(served: dict[str, str], pro
             client.infer("moods", [given])
 
 
+def test_the_document_is_valid_and_says_what_comes(served: dict[str, str]) -> None:
+    def ask(method: str, path: str, body: Any = None) -> Any:
+        status, answer = served_text.ask(served["http"], method, path, body)
+        return status, json.loads(answer)
+
+    document = ask("GET", "/openapi.json")[1]
+    OpenAPIV31SpecValidator(document).validate()
+    schemas = document["components"]["schemas"]
+    asks, answers = (jsonschema.Draft202012Validator({**schemas[n], "components": document["components"]}) for n in ("request", "response"))  # fmt: skip
+    post = document["paths"]["/v2/models/moods/infer"]["post"]
+    example = post["requestBody"]["content"]["application/json"]["example"]
+    assert ask("POST", "/v2/models/moods/infer", example)[1] == post["responses"]["200"]["content"]["application/json"]["example"]  # fmt: skip
+    named = {**example, "outputs": [{"name": "scores", "parameters": {"classification": 1}}]}
+    for right in (example, named):
+        asks.validate(right)
+        status, found = ask("POST", "/v2/models/moods/infer", right)
+        assert status == 200, found
+        answers.validate(found)
+    wrong = {**example, "outputs": [{"name": "scores", "parameters": {"classification": 0}}]}
+    assert not asks.is_valid(wrong)
+    assert ask("POST", "/v2/models/moods/infer", wrong)[0] == 400
+    assert ask("GET", "/v2")[1]["extensions"] == ["binary_tensor_data", "classification"]
+
+
+def test_predicted_classes_are_counted_by_name(built: Project) -> None:
+    with served_text.server(published(built)) as (http, _):
+        body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [3], "data": ["good", "dull", "great"]}]}
+        served_text.ask(http, "POST", "/v2/models/moods/infer", body)
+        figures = served_text.ask(http, "GET", "/metrics")[1].decode()
+    assert 'modelspec_predicted_total{class="fine"} 2.0' in figures
+    assert 'modelspec_predicted_total{class="poor"} 1.0' in figures
+
+
+def test_joined_requests_answer_as_alone(built: Project) -> None:
+    spec = json.loads(built.spec.read_text())
+    del spec["evaluate"], spec["data"]
+    project = made(built.folder.parent / "joined", **{**spec, "evaluate": None, "data": None, "serve": {"batching": {"max_size": 8, "max_delay": "50ms"}}})  # fmt: skip
+    project.build()
+    asked = [*texts.TEXTS, "a", ""]
+    with served_text.server(published(project)) as (http, _), ThreadPoolExecutor(10) as clients:
+        found = list(clients.map(lambda text: score(http, text), asked))
+    assert found == [[sum(w in {"bad", "dull"} for w in t.split()), sum(w in {"good", "great"} for w in t.split())] for t in asked]  # fmt: skip
+
+
+def score(address: str, text: str) -> list[float]:
+    body = {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1], "data": [text]}]}
+    answer = served_text.ask(address, "POST", "/v2/models/moods/infer", body)[1]
+    data: list[float] = json.loads(answer)["outputs"][0]["data"]
+    return data
+
+
+def test_what_is_not_installed_is_named_with_its_extra(built: Project) -> None:
+    from modelspec.build import Asked, prepare
+    from modelspec.phases import packages_needed
+    from modelspec.resolve import missing_packages
+
+    prepared = prepare(Asked(built.spec, built.cache))
+    assert packages_needed(prepared.whole, prepared.resolved.loaded.spec.source)["text"] == ("tokenizers",)
+    (problem,) = missing_packages({"text": ("no-such-distribution",)})
+    assert (problem.code, problem.help) == ("MS401", "pip install 'modelspec-build[text]'")
+    hidden = "import sys, runpy; sys.modules['tokenizers'] = None; runpy.run_module('modelspec.runtime', run_name='__main__', alter_sys=True)"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden, str(published(built)), "--port=0"], capture_output=True, text=True
+    )
+    assert done.returncode == 4, done.stderr
+    assert "the model takes text, which needs tokenizers: pip install tokenizers" in done.stderr
+
+
 def test_a_spec_without_processing_keeps_its_keys(tmp_path: Path) -> None:
     """Data of the same bytes has the same key, whether or not another spec has a tokenizer."""
     from modelspec.build import Asked, prepare
@@ -154,18 +227,19 @@ def test_texts_in_a_csv_file(tmp_path: Path) -> None:
 
 
 def test_a_model_of_a_fixed_length(tmp_path: Path) -> None:
-    tokenizer = {**TOKENIZER, "max_length": 6}
+    tokenizer = {**TOKENIZER, "max_length": 7}
     project = made(tmp_path / "project", processing={"tokenizer": tokenizer, "labels": "labels.txt"})
-    texts.write_model(project.folder / "model.onnx", mask=False, length=6)
+    texts.write_model(project.folder / "model.onnx", mask=False, length=7)
     said = project.build(exits=3)
-    assert "error[MS508]" in said, "the longest of the texts is not six words long"
+    assert "error[MS525]: convert: the model takes 7 tokens, always" in said
+    assert "write max_length: 7 and padding: max_length" in said
     fixed = {"tokenizer": {**tokenizer, "padding": "max_length"}, "labels": "labels.txt"}
     texts.write_project(project.folder, processing=fixed)
-    texts.write_model(project.folder / "model.onnx", mask=False, length=6)
+    texts.write_model(project.folder / "model.onnx", mask=False, length=7)
     project.build()
     read = text_input(json.loads((published(project) / "runtime.json").read_text()), published(project))
     assert read is not None
-    assert read({"text": np.array(["good"])})["input_ids"].tolist() == [[5, 0, 0, 0, 0, 0]]
+    assert read({"text": np.array(["good"])})["input_ids"].tolist() == [[5, 0, 0, 0, 0, 0, 0]]
 
 
 def without_data(tmp_path: Path, **tokenizer: Any) -> Project:

@@ -28,7 +28,7 @@ signature:
 data:
   train: {path: train.npz, labels: digit}
   test: {path: data/test.npz, labels: digit}
-prune: {method: structured, sparsity: 0.5}
+prune: {method: structured, sparsity: 0.5, round_to: 8}
 finetune: {data: train, epochs: 5}
 evaluate:
   data: test
@@ -92,7 +92,7 @@ def test_the_library_is_asked_for_only_where_it_is_used(digits: Project) -> None
         return packages_needed(prepared.whole, prepared.resolved.loaded.spec.source)["pytorch"]
 
     assert "torch-pruning" in needed()
-    digits.edit("{method: structured, sparsity: 0.5}", "{method: magnitude, sparsity: 0.5}")
+    digits.edit("{method: structured, sparsity: 0.5, round_to: 8}", "{method: magnitude, sparsity: 0.5}")
     assert "torch-pruning" not in needed()
 
 
@@ -108,7 +108,7 @@ def test_without_recovery_the_gate_fails(digits: Project) -> None:
 
 @pytest.mark.slow
 def test_zeros_reach_the_published_file_and_nothing_compresses_them(digits: Project) -> None:
-    digits.edit("{method: structured, sparsity: 0.5}", "{method: magnitude, sparsity: 0.8}")
+    digits.edit("{method: structured, sparsity: 0.5, round_to: 8}", "{method: magnitude, sparsity: 0.8}")
     digits.edit(", {name: second, device: cpu}", "")
     said = digits.run("build")
     assert said.returncode == 0, said.stderr

@@ -10,6 +10,8 @@ from typing import Any
 from modelspec import digest
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
 MODELPACK = "application/vnd.cncf.model.manifest.v1+json"
 
 
@@ -69,3 +71,28 @@ def write(folder: Path, *, seed: int = 0, size: int = 200_000, version: str = "1
                "Layers": [f"blobs/sha256/{one[7:]}" for one in ids]}]  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(docker))
     return str(image["digest"])
+
+
+def write_index(folder: Path, architectures: tuple[str, ...]) -> str:
+    """An index of an image for each architecture; returns its digest."""
+    writer = Writer(folder)
+    layer = writer.blob(tar_of({"a": b"a"}), "application/vnd.oci.image.layer.v1.tar")
+    entries = []
+    for architecture in architectures:
+        rootfs = {"type": "layers", "diff_ids": [layer["digest"]]}
+        config = writer.json({"architecture": architecture, "os": "linux", "config": {}, "rootfs": rootfs}, CONFIG)
+        value = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]}
+        entries.append(writer.json(value, MANIFEST, platform={"os": "linux", "architecture": architecture}))
+    value = {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}
+    index = writer.json(value, INDEX, annotations={"org.opencontainers.image.ref.name": "1.0.0"})
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [index]}))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return str(index["digest"])
+
+
+def read(layer: Path, name: str) -> bytes:
+    """A file of an uncompressed layer; empty where it is not there."""
+    with tarfile.open(layer, "r:") as tar:
+        member = next((entry for entry in tar if entry.name.removeprefix("./") == name), None)
+        file = tar.extractfile(member) if member else None
+        return file.read() if file else b""

@@ -183,8 +183,16 @@ def engine_in(folder: Path) -> Iterator[str]:
             with running(command, folder / f"{driver}.log") as process:
                 if _answers(address, process):
                     yield address
-                    return
-        pytest.skip(f"dockerd does not start here: {(folder / 'vfs.log').read_text()[-300:]}")
+                    break
+            _unmount(run)
+        else:
+            pytest.skip(f"dockerd does not start here: {(folder / 'vfs.log').read_text()[-300:]}")
+        _unmount(run)
+
+
+def _unmount(run: str) -> None:
+    """What an engine that ended leaves mounted."""
+    subprocess.run(["umount", f"{run}/exec/netns/default"], capture_output=True, timeout=10)
 
 
 def _answers(address: str, process: subprocess.Popen[bytes]) -> bool:

@@ -16,6 +16,7 @@ from modelspec.oci.layout import Layout
 from tests.build.conftest import SPEC, Project, write_data, write_model
 from tests.oci import bases, services
 
+HOSTILE = 'Digits"\nRUN id\nENTRYPOINT ["sh"] $(id) `id` \\'
 pytestmark = pytest.mark.slow
 
 
@@ -28,7 +29,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, base_tar: Path) -> Project:
     write_model(project.folder / "model.onnx")
     write_data(project.folder)
     bases.write(project.folder / "base", tar=base_tar)
-    spec = SPEC.replace("  - {device: cpu}\n", "")
+    spec = SPEC.replace("  - {device: cpu}\n", "") + f"card: {{description: {json.dumps(HOSTILE)}}}\n"
     block = f"serve: {{port: {services.free_port()}}}\ncontainerize: {{base: 'oci:base', grpc_port: {services.free_port()}}}\n"
     project.spec.write_text(spec + block)
     project.build()
@@ -103,6 +104,7 @@ def test_the_engine_sees_the_layers_of_the_build(built: Project, engine: str, co
     assert image["RootFS"]["Layers"] == [layer.diff_id for layer in said.layers]
     assert image["Config"]["User"] == "65532:65532"
     assert image["Config"]["Labels"]["org.opencontainers.image.title"] == "tiny"
+    assert image["Config"]["Labels"]["org.opencontainers.image.description"] == HOSTILE
 
 
 def test_skopeo_reads_image_and_artifact(built: Project, archive: Path, tmp_path: Path) -> None:

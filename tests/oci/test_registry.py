@@ -9,9 +9,10 @@ from modelspec import digest
 from modelspec.errors import ModelspecError
 from modelspec.oci.credentials import Credentials
 from modelspec.oci.descriptor import DOCKER_INDEX, OCI_INDEX, OCI_MANIFEST, Descriptor
-from modelspec.oci.reference import parse
+from modelspec.oci.pull import pull
+from modelspec.oci.push import Item, manifests, push
+from modelspec.oci.reference import Reference, parse
 from modelspec.oci.registry import Registry
-from modelspec.oci.transfer import manifests, pull, push
 from tests.oci import layouts, services
 from tests.oci.scripted import Answer, Asked, Scripted, Tokens, serving
 
@@ -28,6 +29,10 @@ def refused(code: str, server: Scripted, name: str = "a/b:1", platform: str = ""
     assert problem.code == code, problem
     assert CANARY not in str(problem)
     return problem.message
+
+
+def item(layout: Path, name: Reference) -> Item:
+    return Item(layout, manifests(layout)[0], name)
 
 
 def manifest(**more: object) -> bytes:
@@ -47,22 +52,15 @@ def test_a_registry_that_wants_tokens(tmp_path: Path) -> None:
         with services.registry_in(tmp_path, token=token) as host:
             registry = Registry(host, lookup=lambda _: KNOWN)
             base = parse(f"{host}/library/base:1")
-            push(registry, tmp_path / "base", base, manifests(tmp_path / "base")[0], lambda *_: None, replace=False)
+            push([item(tmp_path / "base", base)], lambda _: registry, lambda *_: None, replace=False)
             digests.append(layouts.write(tmp_path / "new", seed=1, base=str(base)))
             told: list[str | None] = []
             name = parse(f"{host}/a/new:1")
-            push(
-                registry,
-                tmp_path / "new",
-                name,
-                manifests(tmp_path / "new")[0],
-                lambda _, done: told.append(done),
-                replace=False,
-            )
+            push([item(tmp_path / "new", name)], lambda _: registry, lambda _, done: told.append(done), replace=False)
             assert "mounted" in told
             reader = Registry(host, lookup=lambda _: KNOWN)
             assert pull(reader, name, "linux/amd64", tmp_path / "back", lambda *_: None).digest == digests[1]
-            assert ["repository:a/new:pull,push", "repository:library/base:pull"] in tokens.given
+            assert ["repository:a/new:pull,push", "repository:library/base:pull"] in tokens.given, tokens.given
             asked = {scope for scopes in tokens.given for scope in scopes}
             assert asked == {
                 f"repository:{name}:{actions}"

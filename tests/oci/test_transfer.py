@@ -43,8 +43,8 @@ def test_push_and_pull_with_skopeo_have_equal_digests(registry: str, tmp_path: P
     done = well("push", tmp_path / "layout", f"{registry}/a/skopeo", "--format", "json")
     image, pack = json.loads(done.stdout)["pushed"]
     assert image == {"reference": f"{registry}/a/skopeo:1.0.0", "digest": digest, "new": True}
-    assert pack["reference"] == f"{registry}/a/skopeo:1.0.0-modelpack"
-    for number, tag in enumerate(("1.0.0", "1.0.0-modelpack")):
+    assert pack["reference"] == f"{registry}/a/skopeo:1.0.0-model"
+    for number, tag in enumerate(("1.0.0", "1.0.0-model")):
         source = f"docker://{registry}/a/skopeo:{tag}"
         assert json.loads(skopeo("inspect", "--tls-verify=false", "--raw", source)) == json.loads(
             (tmp_path / "layout" / "blobs" / "sha256" / [digest, pack["digest"]][number][7:]).read_bytes()
@@ -59,7 +59,7 @@ def test_what_is_pushed_comes_back(registry: str, tmp_path: Path) -> None:
     done = well("push", tmp_path / "layout")
     assert f"{registry}/a/back@{digest}" in done.stdout
     well("pull", f"{registry}/a/back:1.0.0", "-o", tmp_path / "image")
-    well("pull", f"{registry}/a/back:1.0.0-modelpack", "-o", tmp_path / "pack")
+    well("pull", f"{registry}/a/back:1.0.0-model", "-o", tmp_path / "pack")
     assert files(tmp_path / "image") | files(tmp_path / "pack") == files(tmp_path / "layout")
     for name, sha256 in files(tmp_path / "image").items():
         assert name == sha256
@@ -69,7 +69,7 @@ def test_what_is_pushed_comes_back(registry: str, tmp_path: Path) -> None:
 def test_what_is_there_is_not_sent_again(registry: str, tmp_path: Path) -> None:
     layouts.write(tmp_path / "one", seed=1)
     layouts.write(tmp_path / "two", seed=2, version="1.1.0")
-    assert well("push", tmp_path / "one", f"{registry}/a/again").stderr.count("done") == 4
+    assert well("push", tmp_path / "one", f"{registry}/a/again").stderr.count("sent") == 4
     assert "already there" in well("push", tmp_path / "one", f"{registry}/a/again").stdout
     second = well("push", tmp_path / "two", f"{registry}/a/again").stderr
     # The base layer, and for the artifact the layer that the image has.
@@ -99,6 +99,11 @@ def test_the_docker_engine_pulls_what_was_pushed(registry: str, engine: str, tmp
     said = well("pull", f"{registry}/b/docker:2", "-o", tmp_path / "image").stdout
     assert json.loads(skopeo("inspect", "--tls-verify=false", f"docker://{registry}/b/docker:2"))["Digest"] in said
     assert "65532:65532" in skopeo("inspect", "--config", f"oci:{tmp_path / 'image'}")
+    # What was pulled is loaded as it is.
+    docker("rmi", f"{registry}/b/docker:2")
+    with (tmp_path / "tar").open("wb") as file:
+        subprocess.run(["tar", "-C", str(tmp_path / "image"), "-c", "."], stdout=file, check=True)
+    assert f"{registry}/b/docker:2" in docker("load", "-i", str(tmp_path / "tar"))
 
 
 def test_a_version_with_another_digest_is_refused(registry: str, tmp_path: Path) -> None:
@@ -110,9 +115,35 @@ def test_a_version_with_another_digest_is_refused(registry: str, tmp_path: Path)
     assert "error[MS654]" in done.stderr
     assert first in done.stderr
     assert second in done.stderr
-    assert "done" not in done.stderr, "it was sent before it was refused"
+    assert "sent" not in done.stderr, "it was sent before it was refused"
     well("push", tmp_path / "two", f"{registry}/a/moved", "--replace")
     assert second in skopeo("inspect", "--tls-verify=false", f"docker://{registry}/a/moved:1.0.0")
+
+
+def test_of_several_targets_none_is_sent_where_one_is_refused(registry: str, tmp_path: Path) -> None:
+    for target in ("a", "b"):
+        (tmp_path / target).mkdir()
+        layouts.write(tmp_path / target / "image", name=f"{registry}/a/refused")
+    layouts.write(tmp_path / "other", seed=1)
+    well("push", tmp_path / "other", f"{registry}/a/refused:1.0.0-b")
+    done = modelspec("push", tmp_path)
+    assert (done.returncode, "sent" in done.stderr) == (5, False)
+    assert modelspec("inspect", f"{registry}/a/refused:1.0.0-a").returncode == 4
+
+
+def test_an_image_for_two_platforms(registry: str, tmp_path: Path) -> None:
+    digest = layouts.write_index(tmp_path / "layout", ("amd64", "arm64"))
+    assert digest in well("push", tmp_path / "layout", f"{registry}/a/both").stdout
+    raw = json.loads(skopeo("inspect", "--tls-verify=false", "--raw", f"docker://{registry}/a/both:1.0.0"))
+    for entry in raw["manifests"]:
+        platform = f"linux/{entry['platform']['architecture']}"
+        folder = tmp_path / platform[6:]
+        assert entry["digest"] in well("pull", f"{registry}/a/both:1.0.0", "--platform", platform, "-o", folder).stdout
+        config = json.loads(skopeo("inspect", "--config", f"oci:{folder}"))
+        assert f"linux/{config['architecture']}" == platform
+    none = modelspec("pull", f"{registry}/a/both:1.0.0", "--platform", "linux/s390x", "-o", tmp_path / "none")
+    assert (none.returncode, "error[MS355]" in none.stderr) == (2, True)
+    assert "linux/arm64" in well("inspect", f"{registry}/a/both:1.0.0").stdout
 
 
 def test_several_targets_have_a_tag_each(registry: str, tmp_path: Path) -> None:
@@ -120,7 +151,7 @@ def test_several_targets_have_a_tag_each(registry: str, tmp_path: Path) -> None:
         (tmp_path / target).mkdir()
         layouts.write(tmp_path / target / "image", seed=number, name=f"{registry}/a/targets")
     done = well("push", tmp_path)
-    for tag in ("1.0.0-cpu-int8", "1.0.0-cpu-fp32", "1.0.0-cpu-int8-modelpack", "1.0.0-cpu-fp32-modelpack"):
+    for tag in ("1.0.0-cpu-int8", "1.0.0-cpu-fp32", "1.0.0-cpu-int8-model", "1.0.0-cpu-fp32-model"):
         assert f"{registry}/a/targets:{tag}\n" in done.stdout
     assert f"{registry}/a/targets:1.0.0\n" in well("push", tmp_path, "-t", "cpu-int8").stdout
     assert modelspec("push", tmp_path, "-t", "gpu").returncode == 2
@@ -217,5 +248,5 @@ def test_a_blob_that_is_damaged_on_disk_is_not_pushed(registry: str, tmp_path: P
     data[1000] ^= 1
     largest.write_bytes(data)
     done = modelspec("push", tmp_path / "layout", f"{registry}/a/damaged")
-    assert (done.returncode, "error[MS602]" in done.stderr) == (5, True), done.stderr
+    assert (done.returncode, "error[MS650]" in done.stderr) == (5, True), done.stderr
     assert modelspec("inspect", f"{registry}/a/damaged:1.0.0").returncode == 4

@@ -72,6 +72,12 @@ def test_compressed_layers_stay_as_they_are(run_stage: RunStage, tmp_path: Path)
     assert brought(run_stage, layout)[0] == expected
 
 
+def test_a_layer_in_zstd_is_read(run_stage: RunStage, tmp_path: Path) -> None:
+    import zstandard
+
+    assert brought(run_stage, bases.write(tmp_path / "base", tar=zstandard.compress(bases.layer())))
+
+
 def test_a_base_with_musl_is_refused(run_stage: RunStage, tmp_path: Path) -> None:
     names = {"usr/local/bin/python3.11": "", "usr/local/bin/python3": "python3.11", "lib/ld-musl-x86_64.so.1": ""}
     with pytest.raises(ModelspecError, match=r"MS541.*musl"):

@@ -28,7 +28,7 @@ def accuracy(job: Job) -> float:
 
 
 @pytest.mark.parametrize("method", [
-    Structured(method="structured", sparsity=0.5),
+    Structured(method="structured", sparsity=0.5, round_to=8),
     Magnitude(method="magnitude", sparsity=0.8),
     TwoFour(method="2:4"),
 ])  # fmt: skip

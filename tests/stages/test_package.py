@@ -87,5 +87,5 @@ def test_what_is_keyed() -> None:
     gzip, xz, zstd = (Package(how=how) for how in WAYS)
     assert gzip.keyed() == {"compression": "gzip", "level": 9}
     assert (zstd.distributions(), xz.distributions()) == (("zstandard",), ())
-    assert (gzip.depends_on(), xz.depends_on()) == (("zlib",), ())
+    assert (gzip.depends_on(), xz.depends_on(), zstd.depends_on()) == (("zlib",), ("liblzma",), ())
     assert gzip.promised() is Determinism.EXACT

@@ -20,7 +20,7 @@ from tests.stages import modules, nets
 
 
 def prune(run_stage: Any, tmp_path: Path, net: str, **options: Any) -> Job:
-    stage = Prune(method=Structured(method="structured", **options))
+    stage = Prune(method=Structured(method="structured", **{"round_to": 8, **options}))
     return modules.work(run_stage, tmp_path, stage, net)
 
 
@@ -169,7 +169,7 @@ from modelspec.stage import Job
 from modelspec.stages.prune import Prune
 from modelspec.stages._prune_options import Structured
 from tests.stages.modules import IMAGE, source
-stage = Prune(method=Structured(method="structured", sparsity=0.5))
+stage = Prune(method=Structured(method="structured", sparsity=0.5, round_to=8))
 stage.run(Job(Path(sys.argv[1]), IMAGE, source("Resnet")))
 """
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from modelspec.errors import ModelspecError
+from modelspec.execute.pool import Pool
 from modelspec.tune.tune import Asked, Listener, tune, write
 from tests.build.conftest import Project
 from tests.tune.conftest import MakeTiny
@@ -37,6 +38,23 @@ tune:
     quantize.int8.percentile: [99.9]
 """
 NODES = "tune: {data: validation}\n"
+
+
+def test_trials_share_their_workers(make_tiny: MakeTiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The libraries are loaded once, whatever the number of trials; the workers end with the search, and none starts for nothing."""
+    project, started = make_tiny(GRID), []
+    real = Pool._start
+
+    def counted(pool: Pool) -> None:
+        real(pool)
+        started.append(pool)
+
+    monkeypatch.setattr(Pool, "_start", counted)
+    for _ in range(2):
+        assert len(tune(Asked(project.spec, project.cache), Listener()).trials) > 2
+        assert len(started) == 1
+        assert started[0]._server is None
+        assert not list((project.cache / "v1" / "tmp").iterdir())
 
 
 def tuned(project: Project, *arguments: str, exits: int = 0) -> dict[str, Any]:
