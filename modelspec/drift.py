@@ -63,9 +63,11 @@ def check(spec: Path) -> Iterator[Diagnostic]:
     try:
         loaded = load(spec)
         locked = lock.require(spec)
-        resolved = look_up(resolve(loaded, StatCache(None)), locked.lock.found, online=False)
-        current = lock.now(resolved, plan.make(resolved))
-        yield from lock.moved(locked, resolved, _without_tools(current))
+        with toolchain.assuming({name: number for name, number in locked.lock.tools.items() if name != "modelspec"}):
+            resolved = look_up(resolve(loaded, StatCache(None)), locked.lock.found, online=False)
+            current = lock.now(resolved, plan.make(resolved))
+            found = lock.moved(locked, resolved, _without_tools(current))
+        yield from found
     except ModelspecError as error:
         yield from error.diagnostics
 

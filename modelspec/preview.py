@@ -15,6 +15,7 @@ from modelspec.manifests.options import Format, Manifests
 from modelspec.oci.layout import Layout
 from modelspec.oci.reference import parse
 from modelspec.publish import folder_of
+from modelspec.resolve import missing_packages
 from modelspec.spec.load import Loaded, load
 from modelspec.stages.manifest_render import ManifestRender
 from modelspec.target import Target
@@ -43,6 +44,8 @@ def render(asked: Asked) -> list[str]:
     target = _target(loaded, asked.target)
     built = folder_of(loaded.spec, asked.dist) / target.label
     stage = _stage(loaded, asked, built)
+    if missing := missing_packages({stage.extra: stage.tools()}):
+        raise ModelspecError(missing)
     with (
         tempfile.TemporaryDirectory(prefix="modelspec-") as place,
         workers(Path(place) / "work", asked.timeout_s) as pool,

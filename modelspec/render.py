@@ -23,9 +23,6 @@ _FORMATS = {
     ".conf.j2": "nginx",
     "Dockerfile.j2": "dockerfile",
 }
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}")
-"""What stands for itself in a Dockerfile."""
-_PLAIN = re.compile(r"[^A-Za-z0-9 ._/:@,=+%\[\]\"\\-]")
 _MARKDOWN = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>|#"} | {"\n": " ", "\r": " "})
 
 
@@ -125,14 +122,14 @@ class Word(str):
     __slots__ = ()
 
 
-_WORD = re.compile(r"[A-Z][A-Z0-9_]*")
+_PBTXT_WORD = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
 def _as_pbtxt(value: Any) -> str:
     """A number, a word or a string of protobuf's text format; what is not plain in a string is escaped byte by byte."""
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_as_pbtxt, value))}]"
-    if isinstance(value, Word) and _WORD.fullmatch(value):
+    if isinstance(value, Word) and _PBTXT_WORD.fullmatch(value):
         return str(value)
     if isinstance(value, bool | int):
         return str(value).lower()
@@ -142,14 +139,14 @@ def _as_pbtxt(value: Any) -> str:
     return _refused(value)
 
 
-_PLAIN = re.compile(r"[A-Za-z0-9._:/\[\]-]+")
+_NGINX_PLAIN = re.compile(r"[A-Za-z0-9._:/\[\]-]+")
 
 
 def _as_nginx(value: Any) -> str:
     """A number, or a string without any character that means something to nginx."""
     if type(value) is int:
         return str(value)
-    if type(value) is str and _PLAIN.fullmatch(value):
+    if type(value) is str and _NGINX_PLAIN.fullmatch(value):
         return value
     if type(value) is str:
         raise ValueError(f"{value!r} holds characters that nginx reads as its own")
@@ -161,15 +158,21 @@ def _as_markdown(value: Any) -> str:
     return str(value).translate(_MARKDOWN)
 
 
+_DOCKERFILE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,511}")
+"""What stands for itself."""
+_DOCKERFILE_OTHER = re.compile(r"[^A-Za-z0-9 ._/:@,=+%\[\]\"\\-]")
+"""What a program in JSON is not written with."""
+
+
 def _as_dockerfile(value: Any) -> str:
     """One word of a closed set of characters, or the words of a program as JSON, which no shell reads.
 
     Whatever means something to a Dockerfile, to a shell or to JSON is written by its number: the text has no other characters.
     """
-    if isinstance(value, str) and _WORD.fullmatch(value):
+    if isinstance(value, str) and _DOCKERFILE_WORD.fullmatch(value):
         return value
     if isinstance(value, (list, tuple)) and value and all(isinstance(word, str) for word in value):
-        return _PLAIN.sub(lambda char: f"\\u{ord(char[0]):04x}", json.dumps(value))
+        return _DOCKERFILE_OTHER.sub(lambda char: f"\\u{ord(char[0]):04x}", json.dumps(value))
     raise ValueError(f"{value!r} has no form in a Dockerfile")
 
 

@@ -203,7 +203,7 @@ def missing_packages(needed: dict[str, tuple[str, ...]]) -> tuple[Diagnostic, ..
         if absent := toolchain.missing(names):
             fix = (
                 f"pip install 'modelspec-build[{extra}]'"
-                if extra in {*registry.frameworks(), "remote", "serve", "grpc", "text", "containerize"}
+                if extra in {*registry.frameworks(), "remote", "serve", "grpc", "text", "containerize", "manifests"}
                 else f"pip install {' '.join(absent)}"
             )
             problems.append(Diagnostic("MS401", f"not installed: {', '.join(absent)}", help=fix))

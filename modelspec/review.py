@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelspec import digest
-from modelspec.checks.operators import Operators
+from modelspec.checks.graph import Graph
 from modelspec.errors import ModelspecError, fail
 from modelspec.execute.alone import Workers, workers
 from modelspec.publication import BUILD
@@ -146,7 +146,7 @@ def _operators(old: Path, new: Path, pool: Workers) -> Iterable[Change]:
         if "model.onnx" not in files:
             return
         try:
-            made = pool.outputs(Operators(), f"operators of {folder}", {}, {"model": files}, ("onnx",))
+            made = pool.outputs(Graph(), f"operators of {folder}", {}, {"model": files}, ("onnx",))
         except ModelspecError:
             return
         counts.append(json.loads((made / "report" / "report.json").read_bytes()))

@@ -84,6 +84,8 @@ def as_published(session: Session, folder: Path) -> Session:
     from modelspec.runtime import processing
 
     runtime = folder / "runtime.json"
+    if not runtime.is_file():
+        return session  # what lacks it is told by whoever reads the folder
     try:
         takes_text = "tokenizer" in json.loads(runtime.read_bytes()).get(processing.KEY, {})
         return in_text(session, runtime, folder / processing.FILE) if takes_text else session

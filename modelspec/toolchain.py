@@ -4,7 +4,8 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -50,8 +51,23 @@ def _installed() -> dict[str, str]:
     return found
 
 
+_assumed: dict[str, str] = {}
+
+
+@contextmanager
+def assuming(versions: Mapping[str, str]) -> Iterator[None]:
+    """Answer as on a machine where these are installed: a hook judges what others built, and has none of their tools."""
+    _assumed.update({normalized(name): number for name, number in versions.items()})
+    try:
+        yield
+    finally:
+        _assumed.clear()
+
+
 def version(distribution: str) -> str | None:
     """The installed version, or None. `python` is the interpreter's, without the patch level."""
+    if (assumed := _assumed.get(normalized(distribution))) is not None:
+        return assumed
     if distribution == "python":
         return f"{sys.version_info.major}.{sys.version_info.minor}"
     return _installed().get(normalized(distribution))

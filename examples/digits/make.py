@@ -1,10 +1,11 @@
 """Trains the network on scikit-learn's digits and writes weights.safetensors and data/. Takes a few seconds.
 
-    python make.py
+    python make.py [WIDTH]
 
 The three sets are disjoint: nothing in data/ was trained on, and calibration and test share no image.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,11 @@ TEST, CALIBRATION = 450, 256
 EPOCHS, BATCH = 15, 32
 
 
-def train(images: torch.Tensor, digits: torch.Tensor) -> nn.Module:
+def train(images: torch.Tensor, digits: torch.Tensor, width: int) -> nn.Module:
     """A network trained with fixed seeds on one thread, so that a second run gives the same weights."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = build()
+    model = build(width)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=1e-2)
     steps = EPOCHS * -(-len(images) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)
@@ -37,7 +38,7 @@ def train(images: torch.Tensor, digits: torch.Tensor) -> nn.Module:
     return model.eval()
 
 
-def main() -> None:
+def main(width: int = 16) -> None:
     """Split, train, write, and print the accuracy on the test set."""
     digits = load_digits()
     images = (digits.images[:, None] / 16).astype(np.float32)
@@ -45,7 +46,7 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(len(images))
     test, calibration, training = np.split(order, [TEST, TEST + CALIBRATION])
 
-    model = train(torch.from_numpy(images[training]), torch.from_numpy(labels[training]))
+    model = train(torch.from_numpy(images[training]), torch.from_numpy(labels[training]), width)
     with torch.no_grad():
         predicted = model(torch.from_numpy(images[test])).argmax(1).numpy()
     print(f"accuracy on {len(test)} test images: {(predicted == labels[test]).mean():.4f}")
@@ -56,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -22,9 +22,6 @@ def nginx(block: Manifests, facts: Facts) -> dict[str, Any]:
     """The proxy, and the servers behind it."""
     given = block.nginx
     assert given is not None, "the format is not taken without its block"
-    if facts.server.tls:
-        raise fail("MS575", "nginx speaks plain HTTP to a server that expects TLS",
-                   help="remove serve.tls, or leave nginx out of formats", path=("formats",))  # fmt: skip
     tls = given.tls
     return {
         "body": facts.server.body,
@@ -126,7 +123,7 @@ def triton(_: Manifests, facts: Facts) -> dict[str, Any]:
 def _tensor(tensor: Mapping[str, Any], *, joined: bool) -> dict[str, Any]:
     shape = [-1 if isinstance(size, str) else size for size in tensor["shape"][1 if joined else 0 :]]
     if tensor["dtype"] not in _TYPES:
-        raise fail("MS575", f"Triton's ONNX backend takes no {tensor['dtype']}, which {tensor['name']!r} is",
+        raise fail("MS576", f"Triton's ONNX backend takes no {tensor['dtype']}, which {tensor['name']!r} is",
                    help="leave triton out of formats", path=("formats",))  # fmt: skip
     return {
         "name": tensor["name"],

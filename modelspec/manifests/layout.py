@@ -16,6 +16,10 @@ from modelspec.words import meant
 SUFFIXES = (".yaml.j2", ".json.j2", ".conf.j2", ".pbtxt.j2")
 
 
+_FIXED = {"kubernetes/kustomization.yaml.j2"}
+"""Could bring in what nothing here has looked at."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """One file: its template, its path below manifests/, and values of its own."""
@@ -48,7 +52,14 @@ def _own(folder: Path, block: Manifests) -> Iterator[str]:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         format_ = name.partition("/")[0]
-        if format_ not in block.formats and format_ != "overlays":
+        if name in _FIXED:
+            raise fail(
+                "MS574",
+                f"{name} is made of the other files, and cannot be replaced",
+                help="remove it",
+                path=("templates",),
+            )
+        if format_ not in block.formats:
             raise fail(
                 "MS574",
                 f"{name} belongs to no format that is asked for",

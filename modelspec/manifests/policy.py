@@ -33,6 +33,30 @@ def check(document: Document) -> Iterator[Diagnostic]:
         yield document.problem("MS573", message, (*_PODS[kind], *place), fix)
 
 
+def compose(document: Document) -> Iterator[Diagnostic]:
+    """MS573 for each service of a compose file that is less confined than ours."""
+    for name, service in document.value.get("services", {}).items():
+        for message, key, fix in _service(service):
+            place = ("services", name, key) if key in service else ("services", name)
+            yield document.problem("MS573", message, place, fix)
+
+
+def _service(service: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    if not _PINNED.fullmatch(service.get("image", "")):
+        yield "the image is not given by its digest", "image", "write image: {{ image }}"
+    if service.get("read_only") is not True:
+        yield "the root file system can be written to", "read_only", "write read_only: true"
+    if "ALL" not in service.get("cap_drop", ()) or service.get("cap_add"):
+        yield "capabilities are not dropped", "cap_drop", "write cap_drop: [ALL], and no cap_add"
+    if "no-new-privileges:true" not in service.get("security_opt", ()):
+        yield "privileges may be escalated", "security_opt", 'write security_opt: ["no-new-privileges:true"]'
+    if str(service.get("user", "0")).split(":")[0] in {"0", "root"}:
+        yield "it runs as root", "user", "write user: 65532:65532"
+    for key in ("privileged", "network_mode", "pid", "ipc", "userns_mode", "devices"):
+        if service.get(key):
+            yield f"{key} shares the machine with it", key, "remove it"
+
+
 def _pod(pod: dict[str, Any], *, sits_in_cluster: bool) -> Iterator[Finding]:
     for key in ("hostNetwork", "hostPID", "hostIPC"):
         if pod.get(key):

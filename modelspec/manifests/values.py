@@ -6,7 +6,7 @@ from typing import Any
 
 from modelspec.errors import fail
 from modelspec.manifests.documents import Place
-from modelspec.manifests.facts import Facts
+from modelspec.manifests.facts import Facts, ServerFacts
 from modelspec.manifests.options import Environment, Ingress, Manifests, Peer, Resources
 from modelspec.manifests.promql import promql
 from modelspec.manifests.scalars import kubernetes_size
@@ -143,21 +143,24 @@ def _ingress(given: Ingress, facts: Facts) -> dict[str, Any]:
     }
 
 
-def require_fitting(block: Manifests, facts: Facts) -> None:
-    """Raise MS575 where the server, as it is built, would not run or answer as the manifests say."""
-    server, cluster = facts.server, {"kubernetes", "kserve", "helm"} & set(block.formats)
+def require_fitting(block: Manifests, server: ServerFacts) -> None:
+    """Raise MS365 where the server would not run or answer as the manifests say."""
+    cluster = {"kubernetes", "kserve", "helm"} & set(block.formats)
     elsewhere = sorted(name for name, reference in server.references.items() if "secret" not in reference)
     if cluster and elsewhere:
-        raise fail("MS575", f"the server reads {elsewhere[0]} where no pod has it: only secrets of the cluster can be mounted",
+        raise fail("MS365", f"the server reads {elsewhere[0]} where no pod has it: only secrets of the cluster can be mounted",
                    help="write {secret: NAME, key: KEY} in serve", path=("formats",))  # fmt: skip
     if cluster and "tls_client_ca" in server.settings:
-        raise fail("MS575", "the server asks its callers for certificates, and Kubernetes' probes have none",
+        raise fail("MS365", "the server asks its callers for certificates, and Kubernetes' probes have none",
                    help="remove serve.tls.client_ca, and leave that to a service mesh; or deploy otherwise", path=("formats",))  # fmt: skip
+    if "nginx" in block.formats and server.tls:
+        raise fail("MS365", "nginx speaks plain HTTP to a server that expects TLS",
+                   help="remove serve.tls, or leave nginx out of formats", path=("formats",))  # fmt: skip
     if block.ingress and server.tls:
-        raise fail("MS575", "the Gateway ends TLS and speaks plain HTTP to a server that expects TLS",
+        raise fail("MS365", "the Gateway ends TLS and speaks plain HTTP to a server that expects TLS",
                    help="remove serve.tls, or remove ingress", path=("ingress",))  # fmt: skip
     if server.has_keys and "monitoring" in block.formats and block.monitor.token is None:
-        raise fail("MS575", "the server asks Prometheus for a key, and none is given",
+        raise fail("MS365", "the server asks Prometheus for a key, and none is given",
                    help="add manifests.monitor.token: {secret: NAME, key: KEY}", path=("monitor",))  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def write(block: Manifests, facts: Facts, target: Path, own: Path | None = None)
 
 def render(block: Manifests, facts: Facts, own: Path | None = None) -> list[File]:
     """All files. Raises ModelspecError with everything that is wrong."""
-    require_fitting(block, facts)
+    require_fitting(block, facts.server)
     folders = [*([own] if own else []), resources.folder("templates")]
     names = values(block, facts)
     files: list[File] = []
@@ -79,7 +79,11 @@ def _file(piece: Piece, folders: list[Path], names: dict[str, Any]) -> tuple[Fil
 def _problems(file: File, block: Manifests) -> Iterator[Diagnostic]:
     """What is wrong with a file as an object of Kubernetes."""
     document = file.document
-    if document is None or not _is_object(file):
+    if document is None:
+        return
+    if file.path.startswith("compose/"):
+        yield from policy.compose(document)
+    if not _is_object(file):
         return
     found = list(schemas.check(document, block.kubernetes))
     yield from found or policy.check(document)

@@ -7,7 +7,8 @@ from urllib.parse import urlencode, urlsplit
 
 from modelspec.errors import ModelspecError, fail
 from modelspec.oci.credentials import Credentials
-from modelspec.oci.transport import Transport, is_loopback
+from modelspec.oci.transport import Transport
+from modelspec.web import is_loopback
 
 _CHALLENGE = re.compile(r"^\s*(?P<scheme>[A-Za-z]+)\s*(?P<rest>.*)$", re.DOTALL)
 _PARAMETER = re.compile(r'([A-Za-z_]+)="([^"]*)"')
@@ -64,7 +65,7 @@ class Access:
         if parts.scheme != "https" and not (parts.scheme == "http" and local):
             raise fail("MS661", f"the registry {self._host} wants its password sent to {parts.netloc[:80]!r} without TLS",
                        help="tell who runs the registry; nothing was sent")  # fmt: skip
-        scopes = dict.fromkeys([*scope.split(), *challenge.get("scope", "").split()])
+        scopes = (scope or challenge.get("scope", "")).split()  # ours names all that is wanted, always in one order
         asked = [("service", challenge["service"])] if challenge.get("service") else []
         return self._transport.persist("a token", lambda: self._asked(realm, [*asked, *(("scope", s) for s in scopes)]))
 

@@ -12,7 +12,8 @@ from modelspec.oci import credentials, document
 from modelspec.oci.access import Access
 from modelspec.oci.descriptor import INDEXES, MANIFESTS, Descriptor
 from modelspec.oci.reference import DOCKER_HUB, Reference, is_digest
-from modelspec.oci.transport import Part, PassingError, Response, Transport, is_loopback
+from modelspec.oci.transport import Part, PassingError, Response, Transport
+from modelspec.web import is_loopback
 
 _ACCEPTED = ", ".join(sorted(INDEXES | MANIFESTS))
 _HUB = "registry-1.docker.io"

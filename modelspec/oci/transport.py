@@ -3,29 +3,25 @@
 `urllib.request` verifies TLS, takes proxies and follows redirections; the libraries for registries hold whole blobs in memory.
 """
 
-import ipaddress
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import TypeVar
 from urllib import request
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
 
 from modelspec.digest import CHUNK
 from modelspec.errors import ModelspecError, fail
+from modelspec.web import PASSING, is_loopback, opener, pause
 
 STALL_S = 60.0
 """How long a registry may say nothing."""
 _ATTEMPTS = 12
 """In a row that bring nothing on. A registry that fails every second request is got through."""
 _ATTEMPTS_TO_CONNECT = 3
-_LONGEST_PAUSE_S = 30.0
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers that may be others in a moment."""
 
 _T = TypeVar("_T")
 Response = HTTPResponse | HTTPError
@@ -56,22 +52,13 @@ class Part:
                 yield data
 
 
-def is_loopback(host: str) -> bool:
-    """Whether the registry is on this machine; such a one alone is spoken to without TLS."""
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
-
-
 class Transport:
     """Requests to one registry, until the time of the whole command is over."""
 
     def __init__(self, host: str, timeout_s: float, say: Callable[[str], None]) -> None:
         self.host, self._say = host, say
         self._timeout_s, self._end = timeout_s, time.monotonic() + timeout_s
-        self._opener = _opener(proxies=not is_loopback(host))
+        self._opener = opener(proxies=not is_loopback(host))
 
     def send(self, method: str, url: str, headers: dict[str, str], body: bytes | Part | None = None, authorization: str = "") -> Response:  # fmt: skip
         """The answer, whatever its status. Raises PassingError where there is none or it is of a passing fault."""
@@ -88,9 +75,9 @@ class Transport:
             answer = error
         except (OSError, HTTPException) as error:
             raise self._network(error) from None
-        if answer.status in _PASSING:
+        if answer.status in PASSING:
             with answer:
-                raise PassingError(f"it answers {answer.status}", _pause(answer.headers.get("Retry-After", "")))
+                raise PassingError(f"it answers {answer.status}", pause(answer.headers.get("Retry-After", "")))
         return answer
 
     def left(self) -> float:
@@ -155,28 +142,3 @@ class Transport:
 
     def _refused(self, reason: str, fix: str) -> ModelspecError:
         return fail("MS412", f"the registry {self.host} cannot be reached: {reason}", help=fix)
-
-
-def _pause(written: str) -> float:
-    return min(float(written), _LONGEST_PAUSE_S) if written.isascii() and written.isdigit() else 0.0
-
-
-class _Redirects(request.HTTPRedirectHandler):
-    """Follows to http and https only, never from https to http, and never into this machine from another."""
-
-    def redirect_request(self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> request.Request | None:  # fmt: skip
-        there = urlsplit(newurl)
-        inward = is_loopback(there.netloc) and not is_loopback(req.host)
-        if there.scheme not in {"http", "https"} or (req.type, there.scheme) == ("https", "http") or inward:
-            shown = there._replace(query="", fragment="").geturl()
-            raise HTTPError(req.full_url, 403, f"a redirection to {shown}, which is not followed", headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener(*, proxies: bool) -> request.OpenerDirector:
-    opener = request.OpenerDirector()
-    handlers = [request.HTTPHandler(), request.HTTPSHandler(context=ssl.create_default_context()), _Redirects(),
-                request.HTTPDefaultErrorHandler(), request.HTTPErrorProcessor()]  # fmt: skip
-    for handler in [*handlers, *([request.ProxyHandler()] if proxies else [])]:
-        opener.add_handler(handler)
-    return opener

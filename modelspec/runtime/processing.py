@@ -64,7 +64,8 @@ class Tokenizer:
         self._fill()
 
     def _cut(self) -> None:
-        special = self._tokenizer.num_special_tokens_to_add(False)
+        with _explained("its special tokens make no sense"):
+            special = self._tokenizer.num_special_tokens_to_add(False)
         if self._settings.max_length <= special:
             raise TokenizerError(
                 f"max_length {self._settings.max_length} leaves no room beside {special} special tokens"
@@ -114,8 +115,9 @@ class Tokenizer:
 def _explained(what: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:
-        if type(error) is not Exception:  # the library raises Exception itself, and nothing narrower
+    except BaseException as error:
+        # The library raises Exception itself and nothing narrower, and a panic of its Rust code is no Exception at all.
+        if type(error) is not Exception and type(error).__name__ != "PanicException":
             raise
         raise TokenizerError(f"{what}: {str(error)[:200]}") from error
 

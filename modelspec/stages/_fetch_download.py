@@ -15,23 +15,21 @@ from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, BinaryIO, Self, TypeVar
+from typing import BinaryIO, Self, TypeVar
 from urllib import request
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from modelspec import digest
 from modelspec.errors import ModelspecError, fail
+from modelspec.web import PASSING, opener, pause, shown
 
 STALL_S = 60.0
 """How long a server may say nothing."""
 PAUSES_S = (0.5, 1.0, 2.0)
 """Before each new attempt, after one that brought nothing on."""
-_LONGEST_PAUSE_S = 30.0
 _PROGRESS = 1 << 20
 """Bytes that make an attempt one that brought the download on."""
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers that may be others in a moment."""
 
 
 _T = TypeVar("_T")
@@ -62,7 +60,7 @@ def download(uri: str, sha256: str, path: Path) -> None:
         partial.drop()
     raise fail(
         "MS640",
-        f"{_shown(uri)} has the SHA-256 {found}, and {sha256} is expected",
+        f"{shown(uri)} has the SHA-256 {found}, and {sha256} is expected",
         why="what is there now is not what the spec was written for",
         help="find out why it changed; if it is what you want, write its digest",
         path=("sha256",),
@@ -83,7 +81,7 @@ def _persist(uri: str, partial: "_Partial") -> None:
                 fix = (
                     "check the address and the network; what came so far is kept, and the next build goes on from there"
                 )
-                raise fail("MS641", f"{_shown(uri)} cannot be had: {error}", help=fix, path=("uri",)) from error
+                raise fail("MS641", f"{shown(uri)} cannot be had: {error}", help=fix, path=("uri",)) from error
             _say(f"{error}; again from byte {partial.size}")
             time.sleep(max(error.pause_s, PAUSES_S[failures - 1] if failures else 0.0))
         else:
@@ -115,15 +113,15 @@ def _answer(uri: str, partial: "_Partial") -> HTTPResponse:
         if partial.validator:
             headers["If-Range"] = partial.validator
     try:
-        answer = _opener().open(request.Request(uri, headers=headers), timeout=STALL_S)  # noqa: S310 - http(s) alone has a handler
+        answer = opener().open(request.Request(uri, headers=headers), timeout=STALL_S)  # noqa: S310 - http(s) alone has a handler
     except HTTPError as error:
         error.close()
         reason = f"{error.code} {error.reason}"
         if error.code == 416 and partial.size:
             partial.restart("")
             raise _PassingError(f"{reason}: there is no such part") from error
-        if error.code in _PASSING:
-            raise _PassingError(reason, _pause(error.headers.get("Retry-After", ""))) from error
+        if error.code in PASSING:
+            raise _PassingError(reason, pause(error.headers.get("Retry-After", ""))) from error
         raise _refused(uri, reason) from error
     except (OSError, HTTPException) as error:
         raise _network(uri, error) from error
@@ -150,32 +148,6 @@ def _validator(response: HTTPResponse) -> str:
     """What tells the server whether a part still belongs to what it has; a weak tag does not."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
-
-
-def _pause(written: str) -> float:
-    return min(float(written), _LONGEST_PAUSE_S) if written.isascii() and written.isdigit() else 0.0
-
-
-class _Redirects(request.HTTPRedirectHandler):
-    """Follows to http and https only, and never from https to http."""
-
-    def redirect_request(self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str) -> request.Request | None:  # fmt: skip
-        scheme = urlsplit(newurl).scheme
-        if scheme not in {"http", "https"} or (req.type, scheme) == ("https", "http"):
-            raise HTTPError(
-                req.full_url, code, f"a redirection to {_shown(newurl)}, which is not followed", headers, fp
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> request.OpenerDirector:
-    """For http and https alone; certificates are verified, also with those of SSL_CERT_FILE."""
-    opener = request.OpenerDirector()
-    https = request.HTTPSHandler(context=ssl.create_default_context())
-    for handler in (request.ProxyHandler(), request.HTTPHandler(), https, _Redirects(),
-                    request.HTTPDefaultErrorHandler(), request.HTTPErrorProcessor()):  # fmt: skip
-        opener.add_handler(handler)
-    return opener
 
 
 def _read_other(uri: str, partial: "_Partial") -> None:
@@ -219,12 +191,7 @@ def _tried(uri: str, work: Callable[[], _T]) -> _T:
 
 
 def _refused(uri: str, reason: str, fix: str = "check the address, and whether it can be read without a password") -> ModelspecError:  # fmt: skip
-    return fail("MS641", f"{_shown(uri)} cannot be had: {reason}", help=fix, path=("uri",))
-
-
-def _shown(uri: str) -> str:
-    """Without the query: some hold a key that opens the file for a while."""
-    return urlsplit(uri)._replace(query="").geturl()
+    return fail("MS641", f"{shown(uri)} cannot be had: {reason}", help=fix, path=("uri",))
 
 
 def _say(text: str) -> None:

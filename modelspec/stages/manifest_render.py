@@ -13,6 +13,7 @@ from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.manifests import schemas
 from modelspec.manifests.facts import Facts, ImageFacts, ServerFacts
 from modelspec.manifests.options import Manifests, without_effect
+from modelspec.manifests.values import require_fitting
 from modelspec.manifests.write import write
 from modelspec.oci.layout import Layout
 from modelspec.stage import Determinism, Job, Request, Stage
@@ -42,7 +43,7 @@ class ManifestRender(Stage):
 
     @classmethod
     def configure(cls, request: Request) -> Self | None:
-        """Asked for by the block `manifests`. Raises MS362 to MS364 where it says nothing, or what Kubernetes would refuse."""
+        """Asked for by the block `manifests`. Raises MS362 to MS365 where it says nothing, or what Kubernetes would refuse."""
         block = request.blocks.get(cls.block_name)
         if block is None:
             return None
@@ -55,6 +56,7 @@ class ManifestRender(Stage):
         if image is None:
             raise fail("MS364", "manifests name an image that nodes can pull, and no registry is given",
                        help="add containerize: {image: registry.example/team/" + name + "}", path=("manifests",))  # fmt: skip
+        _require_fitting(block, request)
         return cls(manifests=block, model=name, version=request.model["version"], repository=image)
 
     @classmethod
@@ -78,7 +80,7 @@ class ManifestRender(Stage):
         return {slot: slot for slot in names}
 
     def run(self, job: Job) -> None:
-        """Write all files. Raises MS570 to MS576 with everything that is wrong with them."""
+        """Write all files. Raises MS570 to MS574, and MS576, with everything that is wrong with them."""
         runtime = json.loads((job.input("runtime") / "runtime.json").read_bytes())
         signature = json.loads((job.input("signature") / "signature.json").read_bytes())
         image = ImageFacts(self.repository, Layout(job.input("image")).index()[0].digest)
@@ -88,6 +90,18 @@ class ManifestRender(Stage):
         write(self.manifests, facts, target, own)
         if "triton" in self.manifests.formats:
             _repository(job.input("artifact"), runtime, target / "triton" / self.model)
+
+
+def _require_fitting(block: Manifests, request: Request) -> None:
+    """Ask at once, and not when everything is built."""
+    serve = request.blocks.get("serve")
+    server = ServerFacts({"serve": serve.settings() if serve else {}})
+    try:
+        require_fitting(block, server)
+    except ModelspecError as error:
+        raise ModelspecError(
+            tuple(problem.at(path=("manifests", *problem.path)) for problem in error.diagnostics)
+        ) from error
 
 
 def _useless(key: str, formats: tuple[str, ...]) -> Diagnostic:

@@ -167,6 +167,7 @@ def _write_samples(job: Job, signature: dict[str, Any], texts: "TextInput") -> N
     from modelspec.errors import ModelspecError
     from modelspec.feed import read_inputs
     from modelspec.formats import npz
+    from modelspec.runtime.processing import TokenizerError
 
     assert job.target is not None
     served = Signature.from_lists(signature)
@@ -182,6 +183,9 @@ def _write_samples(job: Job, signature: dict[str, Any], texts: "TextInput") -> N
         inputs = _made(served.inputs, own, texts.name)
         try:
             outputs = session.run(texts(inputs))
+        except TokenizerError as error:
+            message = f"the tokenizer cannot read plain texts: {error}"
+            raise fail("MS524", message, help="take the tokenizer.json that belongs to the model", path=("tokenizer", "path")) from error  # fmt: skip
         except ModelspecError as error:
             raise _disagree(f"the model cannot run on texts: {error.diagnostics[0].message}", "") from error
     npz.write(job.output("samples") / "inputs.npz", inputs)

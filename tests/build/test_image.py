@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +57,34 @@ def members(project: Project, name: str) -> dict[str, tarfile.TarInfo]:
     path = Layout(project.dist / "cpu-int8/image").blob(layers(project)[name])
     with tarfile.open(path) as tar:
         return {member.name: member for member in tar.getmembers()}
+
+
+LIGHT = ("click", "jinja2", "markupsafe", "packaging", "platformdirs", "pydantic", "pydantic_core", "yaml", "_yaml", "rich",
+         "annotated_types", "typing_extensions.py", "typing_inspection")  # fmt: skip
+
+
+def test_a_hook_without_any_tool_finds_the_lock_up_to_date(imaged: MakeImaged, tmp_path: Path) -> None:
+    """What an image is made of follows from versions that are not installed where the hook runs: the lock has them."""
+    project = imaged()
+    project.build()
+    installed = next(Path(path) for path in sys.path if path.endswith("site-packages"))
+    light = tmp_path / "light"
+    light.mkdir()
+    for source in (*(installed / name for name in LIGHT), *installed.glob("modelspec_build-*.dist-info")):
+        if source.exists():
+            (light / source.name).symlink_to(source)
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{Path(__file__).parents[2]}:{light}"}
+    command = [sys.executable, "-S", "-m", "modelspec", "lock-check", "--format", "concise", str(project.spec)]
+
+    def checked() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+
+    done = checked()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    project.spec.write_text(project.spec.read_text().replace("vision/tiny", "vision/other"))
+    done = checked()
+    assert done.returncode == 5
+    assert "the options of the target 'cpu-int8' are others" in done.stdout
 
 
 def test_what_is_in_an_image(imaged: MakeImaged) -> None:

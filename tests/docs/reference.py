@@ -166,7 +166,8 @@ def errors() -> str:
 def commands() -> str:
     """Every command with its arguments and options."""
     group = Commands()
-    top = click.Context(group, info_name="modelspec")
+    # As the command line has it; click keeps the first help option that a command was asked for.
+    top = click.Context(group, info_name="modelspec", help_option_names=["-h", "--help"])
     lines = ["# Commands", "", WRITTEN]
     for name in group.list_commands(top):
         command = group.get_command(top, name)

@@ -2,35 +2,70 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.docs.reference import DOCS
+import pytest
 
-STEP = re.compile(r"^<!-- (?P<kind>run|file: (?P<name>\S+)) -->\n```\w*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-PORT = "8080"
+from tests.docs.reference import DOCS
+from tests.oci import bases, services
+
+STEP = re.compile(
+    r"^<!-- (?P<kind>run|engine|file|append)(: (?P<name>\S+))? -->\n```\w*\n(?P<text>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Follower:
+    """Someone who does what the tutorial says, in a folder, on a port that is free."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder, self.port = folder, str(services.free_port())
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        cache = str(folder / "cache")
+        self.environment = {**os.environ, "PATH": path, "MODELSPEC_CACHE_DIR": cache, **environment}
+        self.said: dict[str, str] = {}
+
+    def do(self, kind: str, name: str | None, text: str) -> None:
+        """One step. What is not to be had in a test has another in its place: the port, and the base image."""
+        text = text.replace("8080", self.port).replace("modelspec serve", f"modelspec serve --port {self.port}")
+        if name:
+            served = f"{{base: 'oci:base'}}\nserve: {{port: {self.port}}}"
+            with (self.folder / name).open("a" if kind == "append" else "w") as file:
+                file.write(text.replace("containerize: {}", f"containerize: {served}"))
+            return
+        script = text.replace(f"-p {self.port}:{self.port}", "--network host")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+        self.said[text] = done.stdout + done.stderr
+
+
+def steps(*kinds: str) -> Iterator[tuple[str, str | None, str]]:
+    """The steps of some kinds, in their order."""
+    for step in STEP.finditer((DOCS / "tutorial.md").read_text()):
+        if step["kind"] in kinds:
+            yield step["kind"], step["name"], step["text"]
 
 
 def test_the_tutorial_works_as_it_is_written(tmp_path: Path) -> None:
-    steps = list(STEP.finditer((DOCS / "tutorial.md").read_text()))
-    assert {step["name"] for step in steps} >= {"train.py", "model.yaml"}
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "MODELSPEC_CACHE_DIR": str(tmp_path / "cache"), "PATH": path}
-    said: dict[str, str] = {}
-    for step in steps:
-        if step["name"]:
-            (tmp_path / step["name"]).write_text(step["text"])
-            continue
-        # Another test may have the usual port.
-        script = step["text"].replace("modelspec serve", f"modelspec serve --port {port}").replace(PORT, port)
-        done = subprocess.run(
-            ["bash", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-        said[step["text"]] = done.stdout + done.stderr
-    assert "nothing to do" in said["modelspec build\n"]
+    follower = Follower(tmp_path)
+    for step in steps("run", "file"):
+        follower.do(*step)
+    assert "nothing to do" in follower.said["modelspec build\n"]
     assert (tmp_path / "dist/digits/1.0.0/checksums.txt").exists()
+
+
+@pytest.mark.slow
+def test_it_ends_with_a_container_that_answers(tmp_path: Path, engine: str, base_tar: Path) -> None:
+    follower = Follower(tmp_path, DOCKER_HOST=engine)
+    bases.write(tmp_path / "base", tar=base_tar)
+    (train,) = [text for kind, _, text in steps("run") if "train.py" in text]
+    for step in [*steps("file"), ("run", None, train), *steps("append", "engine")]:
+        follower.do(*step)
+    (last,) = [text for text in follower.said.values() if "Loaded image" in text]
+    assert '"name":"digits"' in last

@@ -70,7 +70,6 @@ ELSEWHERE = {
     "MS572": "tests/manifests/test_templates.py::test_bad_templates_are_refused_with_line_and_reason",
     "MS573": "tests/manifests/test_templates.py::test_bad_templates_are_refused_with_line_and_reason",
     "MS574": "tests/manifests/test_templates.py::test_a_template_without_effect_is_refused",
-    "MS575": "tests/manifests/test_templates.py::test_a_server_that_would_not_run_there_is_refused",
     "MS576": "tests/stages/test_manifest_render.py::test_triton_takes_no_compressed_model",
     "MS603": "tests/build/test_verify.py::test_an_added_file",
     "MS604": "tests/build/test_verify.py::test_edited_gates_are_named_all_at_once",

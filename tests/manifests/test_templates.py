@@ -75,6 +75,28 @@ def test_bad_templates_are_refused_with_line_and_reason(case: str, tmp_path: Pat
     assert any(re.match(rf"{re.escape(name)}:\d+: ", p.message) and words in p.message for p in problems), problems
 
 
+COMPOSE = "compose/compose.yaml.j2"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("{{ image }}", "digits"),
+        ("read_only: true", "read_only: false"),
+        ("cap_drop: [ALL]", "cap_drop: []"),
+        ("cap_drop: [ALL]", "cap_drop: [ALL]\n    cap_add: [NET_ADMIN]"),
+        ("65532:65532", "root"),
+        ('["no-new-privileges:true"]', "[]"),
+        ("restart:", "privileged: true\n    restart:"),
+        ("restart:", "network_mode: host\n    restart:"),
+    ],
+)
+def test_a_service_that_is_not_confined_is_refused(old: str, new: str, tmp_path: Path) -> None:
+    own = put(tmp_path / "own", COMPOSE, ours(COMPOSE, old, new))
+    (problem,) = refused(tmp_path, own, {"formats": ("compose",)})
+    assert (problem.code, problem.message.startswith(f"{COMPOSE}:")) == ("MS573", True)
+
+
 def test_an_error_points_to_the_key_of_the_spec(tmp_path: Path) -> None:
     own = put(tmp_path / "own", DEPLOYMENT, ours(DEPLOYMENT, "{{ replicas }}", "[{{ replicas }}]"))
     (problem,) = refused(tmp_path, own)
@@ -94,6 +116,8 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
         ("kubernetes/readme.txt", ""),
         ("monitoring/rules.yaml.j2", "groups: []\n"),
         ("deployment.yaml.j2", ""),
+        ("overlays/patch.yaml.j2", "[]"),
+        ("kubernetes/kustomization.yaml.j2", "resources: []"),
         ("kubernetes/again.yaml.j2", ours("kubernetes/service.yaml.j2", "v1", "v1")),
     ],
 )
@@ -117,14 +141,14 @@ def test_templates_replace_ours_and_join_them(tmp_path: Path) -> None:
         ({"api_keys": {"env": "KEYS"}}, SMALL, "api_keys where no pod has it"),
         ({"tls_cert": {"file": "/tls.crt"}}, SMALL, "tls_cert where no pod has it"),
         ({"tls_client_ca": {"secret": "ca", "key": "ca.crt"}}, SMALL, "probes have none"),
-        ({"tls_cert": {"secret": "tls", "key": "tls.crt"}}, FULL, "the Gateway ends TLS"),
+        ({"tls_cert": {"secret": "tls", "key": "tls.crt"}}, SMALL | {"ingress": FULL["ingress"]}, "the Gateway ends TLS"),
         ({"api_keys": {"secret": "keys", "key": "k"}}, {"formats": ("kubernetes", "monitoring")}, "asks Prometheus for a key"),
         ({"tls_cert": {"file": "/tls.crt"}}, {"formats": ("nginx",), "nginx": {"servers": ("a:1",)}}, "nginx speaks plain HTTP"),
     ],
 )  # fmt: skip
 def test_a_server_that_would_not_run_there_is_refused(serve: Any, block: Any, words: str, tmp_path: Path) -> None:
     (problem,) = refused(tmp_path, None, block, serve=serve)
-    assert problem.code == "MS575"
+    assert problem.code == "MS365"
     assert words in problem.message
 
 

@@ -60,7 +60,7 @@ def test_a_registry_that_wants_tokens(tmp_path: Path) -> None:
             assert "mounted" in told
             reader = Registry(host, lookup=lambda _: KNOWN)
             assert pull(reader, name, "linux/amd64", tmp_path / "back", lambda *_: None).digest == digests[1]
-            assert ["repository:a/new:pull,push", "repository:library/base:pull"] in tokens.given
+            assert ["repository:a/new:pull,push", "repository:library/base:pull"] in tokens.given, tokens.given
             asked = {scope for scopes in tokens.given for scope in scopes}
             assert asked == {
                 f"repository:{name}:{actions}"

@@ -74,6 +74,12 @@ def test_files_that_are_refused(data: bytes, file: bytes | None, settings: Setti
     assert said in str(caught.value)
 
 
+def test_a_panic_of_the_library_is_a_refusal(data: bytes) -> None:
+    template = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "[CLS]", "type_id": 0}}], "pair": [], "special_tokens": {}}  # fmt: skip
+    with pytest.raises(TokenizerError):
+        Tokenizer(changed(data, post_processor=template), Settings(8)).encode(["good"])
+
+
 def test_a_file_without_a_token_for_filling_up_is_refused(tmp_path: Path) -> None:
     texts.write_tokenizer(tmp_path / "tokenizer.json", ("[UNK]", "good"))
     with pytest.raises(TokenizerError, match="pad_token"):

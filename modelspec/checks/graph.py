@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 from modelspec.stage import Determinism, Job, Stage
 
 
-class Operators(Stage):
+class Graph(Stage):
     """published model -> how many nodes of each operator it has."""
 
-    name: ClassVar[str] = "operators"
+    name: ClassVar[str] = "graph"
     summary: ClassVar[str] = "count the operators of a published graph"
     revision: ClassVar[int] = 1
     takes: ClassVar[tuple[str, ...]] = ("model",)
