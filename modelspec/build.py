@@ -16,7 +16,7 @@ from modelspec.figures import Figures
 from modelspec.gates import GateError, GateResult
 from modelspec.lock import Lock
 from modelspec.match import Match, State, demanded, match
-from modelspec.phases import Run, figures_of, packages_needed, warnings_of
+from modelspec.phases import Run, builds, figures_of, packages_needed, warnings_of
 from modelspec.plan import Plan, make
 from modelspec.publication import Publication
 from modelspec.resolve import Resolved, look_up, lookups, missing_packages, require_unchanged, resolve, spec_id
@@ -49,6 +49,10 @@ class Asked:
     """Whether gates and model.lock judge the result. Not where it is only compared with an earlier one."""
     loaded: Loaded | None = None
     """The spec, where it is not the one that the file holds."""
+    allow_deferred: bool = False
+    """Whether targets that cannot be compiled here are left for another machine to finish."""
+    deferred: Collection[str] = ()
+    """Targets that are left so in any case."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,10 @@ def prepare(asked: Asked, *, online: bool = False) -> Prepared:
         locked = lock.read(loaded.file)
         pinned = locked.lock.found if locked else {}
         resolved = look_up(resolved, pinned, online=online, anew=asked.update)
-    whole = make(resolved)
+    targets = loaded.spec.targets
+    lacking = {target.label: what for target in targets if (what := target.lacking())}
+    deferred = {*asked.deferred, *(lacking if asked.allow_deferred else ())}
+    whole = make(resolved, deferred)
     known = list(whole.targets)
     for name in asked.targets:
         if name not in known:
@@ -118,9 +125,22 @@ def prepare(asked: Asked, *, online: bool = False) -> Prepared:
     _require_stages(whole, "--no-cache", asked.fresh)
     _require_stages(whole, "--update", asked.update or ())
     missing = missing_packages(packages_needed(whole, loaded.spec.source))
+    missing += tuple(_not_here(label, what, loaded) for label, what in lacking.items() if builds(plan, label))
     matches = match(whole, resolved, store, asked.fresh)
     matches |= demanded(plan, matches, asked.fresh)
     return Prepared(asked, resolved, store, stats, whole, plan, matches, missing)
+
+
+def _not_here(label: str, what: str, loaded: Loaded) -> Diagnostic:
+    index = next(i for i, target in enumerate(loaded.spec.targets) if target.label == label)
+    return Diagnostic(
+        "MS420",
+        f"{label} cannot be compiled here: there is not {what}",
+        help="build where it is; or use --allow-deferred, and run modelspec finish there",
+        file=str(loaded.file),
+        span=loaded.positions.value(("targets", index)),
+        path=("targets", index),
+    )
 
 
 def _require_stages(plan: Plan, option: str, names: Collection[str]) -> None:

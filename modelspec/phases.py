@@ -10,7 +10,7 @@ from modelspec.execute.execute import Settings, execute
 from modelspec.execute.problems import placed
 from modelspec.figures import Figures
 from modelspec.framework import Framework
-from modelspec.plan import Plan
+from modelspec.plan import Action, Plan
 from modelspec.resolve import Resolved
 from modelspec.store.record import Record
 from modelspec.store.store import Store
@@ -97,7 +97,7 @@ _EXTRAS = {"tokenizers": tokenizer.EXTRA}
 def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]:
     """The distributions that the plan's actions use, by the extra that brings them; `requires` for the user's own."""
     needed: dict[str, set[str]] = {}
-    for name in {name for action in plan.actions.values() for name in action.packages}:
+    for name in {name for action in plan.actions.values() for name in action.packages} - _toolchains(plan):
         own = (*source.packages, *source.optional)
         extra = "requires" if name in source.requires else source.name if name in own else _EXTRAS.get(name, "onnx")
         needed.setdefault(extra, set()).add(name)
@@ -105,3 +105,17 @@ def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]
         if tools := action.stage.tools():
             needed.setdefault(action.stage.extra, set()).update(tools)
     return {extra: tuple(sorted(names)) for extra, names in needed.items()}
+
+
+def builds(plan: Plan, label: str) -> bool:
+    """Whether the plan compiles for the target here, with a toolchain of its own."""
+    return any(_toolchain(action) and label in action.targets for action in plan.actions.values())
+
+
+def _toolchain(action: Action) -> tuple[str, ...]:
+    return tuple(getattr(action.stage, "toolchain", ()))
+
+
+def _toolchains(plan: Plan) -> set[str]:
+    """What only a target's own tools need: what lacks of them is told with the rest that the device takes."""
+    return {name for action in plan.actions.values() for name in _toolchain(action)}

@@ -1,6 +1,6 @@
 """Spec + resolved facts -> the graph of actions. Pure: nothing is read, run or printed here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -151,10 +151,13 @@ def _part_identity(part: Options) -> dict[str, Any]:
 @dataclass
 class _Planner:
     resolved: Resolved
+    deferred: Collection[str] = ()
     actions: dict[str, Action] = field(default_factory=dict)
 
     def request(self, index: int) -> Request:
-        return self.resolved.loaded.spec.request(index, self.resolved.found)
+        request = self.resolved.loaded.spec.request(index, self.resolved.found)
+        target = self.resolved.loaded.spec.targets[index]
+        return replace(request, deferred=target.label in self.deferred)
 
     def target(self, index: int) -> TargetPlan:
         """Plan one target's chain: each stage that is asked for takes the slots of those before it."""
@@ -276,9 +279,9 @@ def _reference(value: Input) -> Any:
     return {file.name: file.sha256 for file in value.files}
 
 
-def make(resolved: Resolved) -> Plan:
-    """The plan of every target of the spec."""
-    planner = _Planner(resolved)
+def make(resolved: Resolved, deferred: Collection[str] = ()) -> Plan:
+    """The plan of every target of the spec; those in `deferred` are left for another machine to compile."""
+    planner = _Planner(resolved, deferred)
     targets = [planner.target(index) for index in range(len(resolved.loaded.spec.targets))]
     return Plan(_labelled(planner.actions), {target.label: target for target in targets})
 

@@ -154,9 +154,24 @@ def _build_record(publication: Publication, checksums: str, draft: Path) -> dict
         "actions": [_action(publication, id_) for id_ in plan.actions if id_ in publication.records],
         "metrics": {label: figures.metrics for label, figures in publication.figures.items()},
         "measured": {label: figures.measured for label, figures in publication.figures.items()},
+        "measuredOn": {
+            label: where for label, figures in publication.figures.items() if (where := _measured_on(figures))
+        },
+        "deferred": deferred(plan),
         "gates": [asdict(gate) for gate in publication.gates],
         "images": {label: said.as_record() for label, said in images_of(draft, publication.plan.targets).items()},
     }
+
+
+def _measured_on(figures: Figures) -> str:
+    """What was measured in place of the device; "" where it was the device itself."""
+    return str(figures.details.get("evaluate", {}).get("measured_on", ""))
+
+
+def deferred(plan: Plan) -> list[str]:
+    """The targets that another machine is to finish."""
+    left = [action for action in plan.actions.values() if getattr(action.stage, "deferred", False)]
+    return [label for label in plan.targets if any(label in action.targets for action in left)]
 
 
 def _action(publication: Publication, id_: str) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """Puts a finished build under its final name in one step; an interrupted or failed one changes nothing there."""
 
 import json
+import os
 import secrets
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelspec import digest
@@ -57,15 +59,31 @@ def publish(publication: Publication, output: Path, store: Store) -> tuple[Path,
         # The folder itself is the lock: builds that share it need not share a cache.
         with held(folder.parent, _LOCK_DEADLINE_S, str(folder)):
             _recover(folder)
-            draft = _beside(folder, _DRAFT)
-            draft.mkdir()
-            try:
+            with _draft_of(folder) as draft:
                 fill(draft, publication, store)
                 replaced = folder.exists() and _checksums(folder) != _checksums(draft)
-                _swap(draft, folder)
-            finally:
-                shutil.rmtree(draft, ignore_errors=True)
     return folder, replaced
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty draft that takes the place of a published folder when the block ends, and is removed when it fails."""
+    with held(folder.parent, _LOCK_DEADLINE_S, str(folder)), _draft_of(folder) as draft:
+        yield draft
+        for written in (path for path in draft.rglob("*") if path.is_file()):
+            with written.open("rb") as opened:
+                os.fsync(opened.fileno())
+
+
+@contextmanager
+def _draft_of(folder: Path) -> Iterator[Path]:
+    draft = _beside(folder, _DRAFT)
+    draft.mkdir()
+    try:
+        yield draft
+        _swap(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def tidy(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The ways to reach an integer precision, as options: for `quantize:`, and for a target's own override."""
+"""The ways to reach a precision, as options: for `quantize:`, and for a target's own override."""
 
 from typing import Annotated, Literal
 
@@ -88,21 +88,56 @@ class Auto(_Method):
     )
 
 
+class Mixed(Options):
+    """Nodes compute in 16 bits, but for those that overflow there or must stay exact; inputs and outputs stay as they are."""
+
+    method: Literal["mixed"] = Field("mixed", description="Computed in 16 bits where that is safe.", examples=["mixed"])
+    exclude: tuple[str, ...] = Field(
+        (), description="Nodes to leave in fp32, by name or pattern.", examples=[["/head/*"]]
+    )
+    data: str | None = Field(
+        None,
+        description="The data set on which the largest numbers are measured; without it, generated inputs.",
+        examples=["calibration"],
+    )
+    headroom: float = Field(
+        8.0,
+        ge=1,
+        le=1000,
+        description="How many times larger than any that was measured a number must be able to grow.",
+        examples=[8.0],
+    )
+
+
 Method = Annotated[Dynamic | Static | Auto, Field(discriminator="method")]
-AnyMethod = Annotated[Dynamic | Static | Auto | Weights, Field(discriminator="method")]
+AnyMethod = Annotated[Dynamic | Static | Auto | Weights | Mixed, Field(discriminator="method")]
 
 WEIGHT_BITS = {"int4": 4, "int8w": 8}
 """The precisions that only weights have, with the bits of one."""
 
 
+FLOATS = ("fp16", "bf16")
+"""The precisions that are mixed ones: 16 bits where that is safe."""
+
+
+def methods_for(precision: str) -> tuple[type[Options], ...]:
+    """The ways that lead to a precision."""
+    if precision in FLOATS:
+        return (Mixed,)
+    return (Weights,) if precision in WEIGHT_BITS else (Dynamic, Static, Auto)
+
+
 class Precisions(Options):
-    """How each integer precision is reached."""
+    """How each precision is reached."""
 
     int8: Method | None = Field(None, description="Weights and activations of 8 bits.", examples=[{"method": "auto"}])
     int4: Weights | None = Field(None, description="Weights of 4 bits.", examples=[{"block_size": 32}])
     int8w: Weights | None = Field(None, description="Weights of 8 bits, activations in float.", examples=[{}])
 
-    def of(self, precision: str) -> Dynamic | Static | Auto | Weights | None:
+    fp16: Mixed | None = Field(None, description="Arithmetic of 16 bits.", examples=[{"exclude": ["/head/*"]}])
+    bf16: Mixed | None = Field(None, description="Arithmetic of 16 bits, with the range of fp32.", examples=[{}])
+
+    def of(self, precision: str) -> Dynamic | Static | Auto | Weights | Mixed | None:
         """What is written for a precision."""
-        found: Dynamic | Static | Auto | Weights | None = getattr(self, precision, None)
+        found: Dynamic | Static | Auto | Weights | Mixed | None = getattr(self, precision, None)
         return found

@@ -51,6 +51,8 @@ class Request:
     """What the spec says of the model itself: name, version and, where they are written, the keys of its card."""
     found: Mapping[str, Found] = field(default_factory=dict)
     """What is known of the stages' questions to the world, by the question's name."""
+    deferred: bool = False
+    """Whether another machine is to compile for the target."""
 
     @property
     def sample(self) -> str | None:
@@ -106,6 +108,12 @@ class Job:
         """The folder with the files of an input."""
         return self.root / "in" / slot
 
+    @property
+    def measured(self) -> Path:
+        """The folder with what is run to measure the target."""
+        assert self.target is not None
+        return self.input(self.target.measured)
+
     def has(self, slot: str) -> bool:
         """Whether an optional input was given."""
         return self.input(slot).is_dir()
@@ -119,7 +127,7 @@ class Job:
     def open_session(self) -> Session:
         """The artifact as it is served: asked in text, where a tokenizer belongs to it."""
         assert self.target is not None
-        session = self.target.open_session(self.input("artifact"))
+        session = self.target.open_session(self.measured)
         if self.tokenizer is None:
             return session
         return in_text(session, self.input("runtime") / "runtime.json", self.files.path("tokenizer"))
@@ -249,3 +257,9 @@ class Stage(Options):
     @abstractmethod
     def run(self, job: Job) -> None:
         """Read `job.input(...)`, write `job.output(...)`. Raises ModelspecError with a 5xx code."""
+
+
+def measured(inputs: Mapping[str, str], request: Request) -> dict[str, str]:
+    """The inputs of a stage that runs the target, with what is run for it in place of the artifact."""
+    slot = request.target.measured if request.target else "artifact"
+    return {slot if name == "artifact" else name: slot if of == "artifact" else of for name, of in inputs.items()}

@@ -39,6 +39,16 @@ class Target(Options):
     """What an image for this device is built on, where the spec names nothing else; `{python}` becomes the version."""
     sparse_2_4: ClassVar[bool] = False
     """Whether weights of which two of any four are zero run faster here."""
+    symmetric: ClassVar[bool] = False
+    """Whether integers are taken without zero points only."""
+    toolchain: ClassVar[tuple[str, ...]] = ()
+    """Distributions that only `compile` takes."""
+    hardware: ClassVar[tuple[str, ...]] = ()
+    """Hardware facts on which only `compile` depends."""
+    is_engine: ClassVar[bool] = False
+    """Whether `compile` gives something else each time, and can be put off to another machine."""
+    measured: ClassVar[str] = "artifact"
+    """The slot that is run to measure the target: what was compiled, or the `model` it is compiled from."""
     precisions: ClassVar[tuple[str, ...]]
     """What this device offers, the default first."""
 
@@ -63,6 +73,30 @@ class Target(Options):
     @abstractmethod
     def compile(self, model: Path, artifact: Path) -> dict[str, Any]:
         """Write the artifact into the folder `artifact` from the ONNX file `model`; returns what runtime.json says."""
+
+    def replay(self, model: Path, artifact: Path, recorded: Path) -> dict[str, Any]:
+        """Compile as it was done before, by the file in which that is recorded."""
+        raise NotImplementedError
+
+    def defer(self, model: Path, artifact: Path) -> dict[str, Any]:
+        """Write what another machine needs to compile, in place of the artifact."""
+        raise NotImplementedError
+
+    def finish(self, deferred: Path, artifact: Path) -> dict[str, Any]:
+        """Compile what `defer` wrote; returns what runtime.json says."""
+        raise NotImplementedError
+
+    def lacking(self) -> str:
+        """What this machine lacks to compile for the device; "" where it lacks nothing."""
+        return ""
+
+    def stands_in(self) -> str:
+        """What was measured where it was not the artifact on the device; "" where it was."""
+        return ""
+
+    def cannot_run(self, artifact: Path) -> str:  # noqa: ARG002 - not every device needs to look
+        """Why a published artifact is not run here; "" where it is."""
+        return ""
 
     @abstractmethod
     def open_session(self, artifact: Path, threads: int = 1) -> Session:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from modelspec import digest
+from modelspec import digest, nvidia
 
 ABSENT = ""
 """Stands for the version of what is not installed."""
@@ -95,7 +95,8 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def fact(name: str) -> str:
-    """One fact that no distribution tells: `arch`, `isa`, `cpu`, `cores`, `machine` (a digest; names no host), `zlib`, `liblzma`."""
+    """One fact that no distribution tells: `arch`, `isa`, `cpu`, `cores`, `machine` (a digest; names no host), `zlib`, `liblzma`;
+    of the first NVIDIA GPU `gpu`, `driver`, `cuda`."""
     if name == "arch":
         return platform.machine().lower().replace("amd64", "x86_64").replace("arm64", "aarch64")
     if name == "isa":
@@ -114,6 +115,9 @@ def fact(name: str) -> str:
         import zlib  # not by every command that asks for a version
 
         return zlib.ZLIB_RUNTIME_VERSION
+    if name in {"gpu", "driver", "cuda"}:
+        gpu = nvidia.first()
+        return "none" if gpu is None else str(gpu) if name == "gpu" else getattr(gpu, name)
     raise KeyError(name)
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from modelspec.engines.masked import content
 from modelspec.errors import ModelspecError
 from modelspec.formats import compressed
 from modelspec.meaning.verdict import FileVerdict, Finding, Tolerance, Verdict, judged
@@ -28,7 +29,7 @@ class Difference(Stage):
 
     name: ClassVar[str] = "difference"
     summary: ClassVar[str] = "compare published files with rebuilt ones by what they mean"
-    revision: ClassVar[int] = 2
+    revision: ClassVar[int] = 3
     takes: ClassVar[tuple[str, ...]] = ("published", "rebuilt")
     gives: ClassVar[tuple[str, ...]] = ("report",)
     parts: ClassVar[tuple[str, ...]] = ("target",)
@@ -60,6 +61,8 @@ class Difference(Stage):
                 return _arrays(old, new, tolerance)
             if old.suffix == ".json":
                 return _json(old, new, tolerance)
+            if old.suffix == ".plan" and content(old) == content(new):
+                return Verdict.EQUIVALENT, ()
             return _text(old, new, tolerance)
         except UnicodeDecodeError:
             return self._other(job, tolerance)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     flag_value="",
     help="Accept results that differ from model.lock: those of STAGE and what follows from it, or all.",
 )
+@click.option(
+    "--allow-deferred", is_flag=True, help="Publish what cannot be compiled here for another machine to finish."
+)
 @options.jobs_option
 @click.option("--keep-going", is_flag=True, help="After a failure, go on with what does not depend on it.")
 @options.timeout_option
@@ -52,6 +55,7 @@ def command(
     locked: bool,
     offline: bool,
     update: str | None,
+    allow_deferred: bool,
     jobs: int | None,
     keep_going: bool,
     timeout: int,
@@ -83,6 +87,7 @@ def command(
         locked,
         None if update is None else tuple(filter(None, [update])),
         settings,
+        allow_deferred=allow_deferred,
     )
     if format_ == "github":
         _in_workflow(asked, base, "none" if progress == "none" else "github")

@@ -62,13 +62,18 @@ _REFUSALS = (
 )
 
 
+CPU = "CPUExecutionProvider"
 _EXTERNAL = "session.optimized_model_external_initializers_file_name"
 
 
 def open_session(
-    model: Path | bytes, *, optimize: Level = "off", threads: int = 1, save_to: Path | None = None
-) -> OnnxSession:
-    """Load an ONNX file, or the bytes of one; `save_to` also writes the optimized graph. Raises MS513 when the runtime refuses it."""
+    model: Path | bytes, *, optimize: Level = "off", threads: int = 1, save_to: Path | None = None,
+    provider: tuple[str, Mapping[str, str]] = (CPU, {}),
+) -> OnnxSession:  # fmt: skip
+    """Load an ONNX file, or the bytes of one; `save_to` also writes the optimized graph.
+
+    Raises MS513 when the runtime refuses it, MS422 when it takes another provider than that named.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -90,6 +95,22 @@ def open_session(
             # What did not fit into one file does not after optimization either.
             options.add_session_config_entry(_EXTERNAL, f"{save_to.name}.data")
     source = model if isinstance(model, bytes) else str(model)
-    return OnnxSession(
-        guarded(lambda: onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"]))
-    )
+    name, settings = provider
+    opened = guarded(lambda: _opened(source, options, name, settings))
+    if opened.get_providers()[0] != name:
+        raise fail(
+            "MS422",
+            f"ONNX Runtime does not use {name}, and fell back to {opened.get_providers()[0]}",
+            help="install the libraries of CUDA that it needs: pip install 'onnxruntime-gpu[cuda,cudnn]'",
+        )
+    return OnnxSession(opened)
+
+
+def _opened(source: str | bytes, options: Any, provider: str, settings: Mapping[str, str]) -> Any:
+    import warnings
+
+    import onnxruntime
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a provider that it lacks the library only warns; here it is an error
+        return onnxruntime.InferenceSession(source, options, providers=[(provider, dict(settings))])

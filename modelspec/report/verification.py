@@ -22,6 +22,7 @@ def as_text(found: Verification, style: Style) -> str:
     failed = sum(not gate.passed for gate in found.gates)
     lines = [f"files    {found.files} hashed"]
     lines += [f"golden   {one.target}: {_golden(one, style)}" for one in found.targets]
+    lines += [f"golden   {label}: {style.yellow('not run')}, {reason}" for label, reason in found.unrun.items()]
     lines.append(f"gates    {len(found.gates) - failed} pass, {failed} fail")
     if found.others:
         lines.append(f"note     not the environment of the build: {', '.join(found.others)}")
@@ -78,6 +79,7 @@ def as_json(found: Verification) -> str:
         "verified": not found.problems,
         "files": found.files,
         "targets": [asdict(one) for one in found.targets],
+        "notRun": found.unrun,
         "gates": [asdict(gate) for gate in found.gates],
         "environmentChanges": list(found.others),
         "rebuild": asdict(rebuilt) if rebuilt else None,

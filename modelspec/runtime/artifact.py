@@ -24,6 +24,8 @@ DATATYPES = {
 }  # fmt: skip
 """The protocol's names of the element types."""
 
+ROUNDING = 0.02
+"""Of the largest output: some ten steps of bf16."""
 MAX_JSON = 4 << 20
 MAX_GOLDEN = 256 << 20
 
@@ -73,6 +75,9 @@ class Artifact:
     rtol: float = 1e-3
     atol: float = 1e-4
     task: str = ""
+    provider_options: tuple[dict[str, str], ...] = ()
+    """One for each provider."""
+    io_binding: bool = False
     packed: tuple[PackedFile, ...] = ()
     """Files that are compressed."""
     tokenizer: dict[str, Any] = field(default_factory=dict)
@@ -115,14 +120,16 @@ def read(folder: Path, name: str = "", version: str = "") -> Artifact:
             packed=packed,
             name=name or place.parent.parent.name or "model",
             version=version or place.parent.name or "1",
-            providers=tuple(map(str, runtime["providers"])),
+            providers=tuple(name for name, _ in map(_provider, runtime["providers"])),
+            provider_options=tuple(settings for _, settings in map(_provider, runtime["providers"])),
+            io_binding=bool(runtime.get("io_binding", False)),
             session=dict(runtime["session"]),
             inputs=_tensors(signature["inputs"], tokenizer),
             outputs=_tensors(signature["outputs"]),
             golden_inputs=_arrays(folder / "golden" / "inputs.npz"),
             golden_outputs=_arrays(folder / "golden" / "outputs.npz"),
             rtol=float(parity.get("rtol", Artifact.rtol)),
-            atol=float(parity.get("atol", Artifact.atol)),
+            atol=max(float(parity.get("atol", Artifact.atol)), _rounding(runtime, folder)),
             tokenizer=tokenizer,
             task=str(stages.get("evaluate", {}).get("task", "")),
         )
@@ -131,6 +138,23 @@ def read(folder: Path, name: str = "", version: str = "") -> Artifact:
     if set(found.golden_inputs) != set(found.inputs) or set(found.golden_outputs) != set(found.outputs):
         raise ServeError("the golden files do not hold every input and output", INTEGRITY)
     return found
+
+
+def _provider(said: Any) -> tuple[str, dict[str, str]]:
+    """A provider as runtime.json has it: its name, or its name with settings."""
+    if isinstance(said, str):
+        return said, {}
+    name, settings = said
+    return str(name), {str(key): str(value) for key, value in settings.items()}
+
+
+def _rounding(runtime: dict[str, Any], folder: Path) -> float:
+    """How far answers in 16 bits may lie apart: the golden ones may be those of another device, which adds otherwise."""
+    if runtime.get("precision") not in {"fp16", "bf16"}:
+        return 0.0
+    outputs = _arrays(folder / "golden" / "outputs.npz").values()
+    sizes = [float(np.abs(array).max(initial=0)) for array in outputs if array.dtype.kind == "f"]
+    return ROUNDING * max(sizes, default=0.0)
 
 
 def _only_plain_files(folder: Path) -> None:

@@ -10,13 +10,14 @@ import onnxruntime
 
 from modelspec.runtime import processing
 from modelspec.runtime.artifact import Arrays, Artifact
+from modelspec.runtime.binding import Bound, Recorded
 from modelspec.runtime.errors import ENVIRONMENT, INTEGRITY, STAGE, USAGE, RequestError, ServeError
 from modelspec.runtime.processing import TextInput, TokenizerError
 from modelspec.runtime.unpack import opened
 
 _OPTIONS = {
     "graph_optimization_level", "intra_op_num_threads", "inter_op_num_threads",
-    "enable_cpu_mem_arena", "enable_mem_pattern", "allow_spinning",
+    "enable_cpu_mem_arena", "enable_mem_pattern", "allow_spinning", "disable_cpu_ep_fallback",
 }  # fmt: skip
 _LEVELS = {
     "off": "ORT_DISABLE_ALL",
@@ -36,13 +37,14 @@ class Model:
         options, self.threads = _options(artifact.session, threads)
         try:
             with opened(artifact.model, artifact.packed) as path:
-                self._session = onnxruntime.InferenceSession(str(path), options, providers=list(artifact.providers))
+                self._session = _opened(str(path), options, artifact)
         except _kinds() as error:
             raise ServeError(f"ONNX Runtime refuses {artifact.model.name}: {_line(error)}", STAGE) from error
         here = {tensor.name for tensor in self._session.get_inputs()}, {t.name for t in self._session.get_outputs()}
         if here != (artifact.own_inputs, set(artifact.outputs)):
             raise ServeError("the model and signature.json do not have the same inputs and outputs", INTEGRITY)
         self._outputs = list(artifact.outputs)
+        self._bound = _bound(self._session, artifact)
         self._texts = _text_input(artifact)
 
     def run(self, inputs: Arrays) -> Arrays:
@@ -50,6 +52,8 @@ class Model:
         if self._texts:
             inputs = _tokens(self._texts, inputs)
         try:
+            if self._bound is not None:
+                return self._bound.run(inputs)
             return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
         except _kinds() as error:
             raise FailedError(_line(error)) from error
@@ -87,6 +91,35 @@ class Model:
         for name, expected in outputs.items():
             if difference := _difference(found.get(name), expected, self.artifact):
                 raise ServeError(f"{what.format(repr(name))}: {difference}", INTEGRITY)
+
+
+def _opened(path: str, options: Any, artifact: Artifact) -> Any:
+    """The session. Raises ServeError when the runtime fell back to another provider, which it does without an error."""
+    wanted = list(artifact.providers)
+    if missing := [name for name in wanted if name not in onnxruntime.get_available_providers()]:
+        raise ServeError(f"this ONNX Runtime has no {missing[0]}; it would fall back to the CPU", ENVIRONMENT)
+    try:
+        session = onnxruntime.InferenceSession(
+            path, options, providers=wanted, provider_options=list(artifact.provider_options)
+        )
+    except _kinds() as error:
+        if "fallback to CPU EP has been explicitly disabled" in str(error):
+            raise ServeError(f"ONNX Runtime cannot use {wanted[0]} for the whole model here", ENVIRONMENT) from error
+        raise
+    used = session.get_providers()  # that a provider is there does not say that it could be loaded
+    if used[: len(wanted)] != wanted:
+        raise ServeError(f"ONNX Runtime does not use {wanted[0]}, and fell back to {', '.join(used)}", ENVIRONMENT)
+    return session
+
+
+def _bound(session: Any, artifact: Artifact) -> Bound | Recorded | None:
+    if not artifact.io_binding or any(
+        t.dtype == "string" for t in (*artifact.inputs.values(), *artifact.outputs.values())
+    ):
+        return None
+    if any(settings.get("enable_cuda_graph") == "1" for settings in artifact.provider_options):
+        return Recorded(session, artifact.golden_inputs, artifact.golden_outputs)
+    return Bound(session)
 
 
 def _text_input(artifact: Artifact) -> TextInput | None:
@@ -139,6 +172,8 @@ def _options(said: dict[str, Any], threads: int) -> tuple[Any, int]:
     options.enable_mem_pattern = bool(said.get("enable_mem_pattern", True))
     level = _LEVELS[said.get("graph_optimization_level", "all")]
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
+    if said.get("disable_cpu_ep_fallback", False):
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     # Spinning threads hold cores that other requests need.
     spinning = "1" if said.get("allow_spinning", False) else "0"
     for pool in ("intra_op", "inter_op"):

@@ -6,8 +6,8 @@ from typing import Any
 
 from modelspec.errors import Diagnostic
 from modelspec.options import Options
-from modelspec.quantization import WEIGHT_BITS, Dynamic, Weights
-from modelspec.spec import finetune_rules, gate_rules, prune_rules
+from modelspec.quantization import Dynamic, Weights, methods_for
+from modelspec.spec import engine_rules, finetune_rules, gate_rules, prune_rules
 from modelspec.spec.context import Context, Read, words_in
 from modelspec.spec.files import parts
 from modelspec.spec.model import ModelSpec
@@ -30,6 +30,7 @@ def check(spec: ModelSpec, positions: Positions) -> Iterable[Diagnostic]:
         *gate_rules.RULES,
         *prune_rules.RULES,
         *finetune_rules.RULES,
+        *engine_rules.RULES,
     ):
         yield from rule(context)
     yield from context.refusals
@@ -73,7 +74,7 @@ def _quantize(context: Context) -> Iterator[Diagnostic]:
                 help=f"add a target: {{device: cpu, precision: {precision}}}, or remove quantize.{precision}",
             )
     for index, target in enumerate(context.spec.targets):
-        if getattr(target, "quantize", None) is not None and target.chosen_precision.startswith(("fp", "bf")):
+        if getattr(target, "quantize", None) is not None and target.chosen_precision == "fp32":
             yield context.problem(
                 "MS319",
                 f"'quantize' has no effect at the precision {target.chosen_precision}",
@@ -81,16 +82,20 @@ def _quantize(context: Context) -> Iterator[Diagnostic]:
                 key=True,
                 help="write precision: int8, or remove quantize",
             )
-        elif (method := getattr(target, "quantize", None)) is not None and (
-            isinstance(method, Weights) != (target.chosen_precision in WEIGHT_BITS)
+        elif (method := getattr(target, "quantize", None)) is not None and not isinstance(
+            method, methods_for(target.chosen_precision)
         ):
-            fitting = "weights" if target.chosen_precision in WEIGHT_BITS else "dynamic, static or auto"
+            fitting = _any_of([kind.__name__.lower() for kind in methods_for(target.chosen_precision)])
             yield context.problem(
                 "MS306",
                 f"the method {method.method} does not lead to {target.chosen_precision}",
                 ("targets", index, "quantize", "method"),
                 help=f"write method: {fitting}",
             )
+
+
+def _any_of(names: list[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _percentile(context: Context) -> Iterator[Diagnostic]:

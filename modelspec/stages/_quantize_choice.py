@@ -48,26 +48,34 @@ def kinds(graph: Survey) -> str:
 
 
 def choose(
-    asked: Dynamic | Static | Auto | Weights, graph: Survey, *, has_data: bool
+    asked: Dynamic | Static | Auto | Weights, graph: Survey, *, has_data: bool, symmetric: bool = False
 ) -> tuple[Dynamic | Static | Weights, str]:
     """The method to use and why. Raises MS522 when convolutions lack calibration data."""
     if not isinstance(asked, Auto):
         return asked, "asked for"
+    if symmetric:
+        return _static(
+            asked, has_data, "an engine needs calibration data for int8"
+        ), "an engine: static, without zero points"
     if graph.is_transformer:
         return _dynamic(asked), "a transformer: dynamic per channel keeps its accuracy"
     if graph.convolutions:
-        if not has_data or asked.data is None:
-            raise fail(
-                "MS522",
-                "a graph of convolutions needs calibration data to become int8",
-                why="without them convolutions run as ConvInteger, several times slower than in float",
-                help="add quantize: {int8: {method: auto, data: calibration}} with a data set of inputs",
-                path=("method",),
-            )
-        return Static(
-            method="static", data=asked.data, exclude=asked.exclude
+        return _static(
+            asked, has_data, "a graph of convolutions needs calibration data to become int8"
         ), "convolutions: static, with measured ranges"
     return _dynamic(asked), "matrix products without convolutions: dynamic"
+
+
+def _static(asked: Auto, has_data: bool, problem: str) -> Static:
+    if not has_data or asked.data is None:
+        raise fail(
+            "MS522",
+            problem,
+            why="what cannot be measured has no range; and with ranges found at run time convolutions are several times slower",
+            help="add quantize: {int8: {method: auto, data: calibration}} with a data set of inputs",
+            path=("method",),
+        )
+    return Static(method="static", data=asked.data, exclude=asked.exclude)
 
 
 def _dynamic(asked: Auto) -> Dynamic:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 DYNAMIC_OPS = ("MatMul", "Gemm", "Conv", "LSTM", "Attention", "Gather")
 """Gather holds the embeddings: half of the weights of a small transformer."""
 
+SYMMETRIC_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""What engines have integer kernels for; whatever lies between takes float, or what it is given."""
+SYMMETRIC = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False, "DedicatedQDQPair": True}
+"""The parsers of TensorRT refuse zero points, and biases of 32-bit integers."""
+
 _FUSION = re.compile(r"/\w+Fusion(_token_\d+)?$")
 """What the library's preprocessing appends to the name of a node that it joins with its neighbour."""
 
@@ -32,12 +37,16 @@ class Quantizer:
     """One model and one way to quantize it: the whole of it, or only some nodes."""
 
     def __init__(
-        self, model: "ModelProto", method: Dynamic | Static, graph: Survey, inputs: "Inputs | None", folder: Path
-    ) -> None:
-        """Prepare the model; a static method measures its ranges on the inputs. `folder` is for files of its own."""
+        self, model: "ModelProto", method: Dynamic | Static, graph: Survey, inputs: "Inputs | None", folder: Path,
+        *, symmetric: bool = False,
+    ) -> None:  # fmt: skip
+        """Prepare the model; a static method measures its ranges on the inputs. `folder` is for files of its own.
+
+        `symmetric`: as engines take it, with zero points that are all 0, and biases in float.
+        """
         from modelspec.formats import onnx_model
 
-        self._method, self._folder = method, folder
+        self._method, self._folder, self._symmetric = method, folder, symmetric
         source = folder / "source.onnx"
         onnx_model.write(model, source)
         with refusals(), _quiet():
@@ -46,7 +55,7 @@ class Quantizer:
                 self._model = _inferred(source)
             else:
                 assert inputs is not None, "a static method names its data"
-                self._ops = _static_ops(graph)
+                self._ops = SYMMETRIC_OPS if symmetric else _static_ops(graph)
                 prepared = _prepared(source)
                 self._ranges = measure(prepared, method, list(self._ops), *inputs)
                 self._model = onnx_model.read(prepared)
@@ -89,10 +98,12 @@ class Quantizer:
         from onnxruntime.quantization import QDQQuantizer, QuantType
 
         assert isinstance(self._method, Static)
-        activations = QuantType.QUInt8 if self._method.activations == "uint8" else QuantType.QInt8
+        unsigned = self._method.activations == "uint8" and not self._symmetric
+        reduced = self._method.reduce_range and not self._symmetric
         return QDQQuantizer(
-            _copy(self._model), self._method.per_channel, self._method.reduce_range, QuantType.QInt8, activations,
-            self._ranges, chosen, left, list(self._ops), _options(),
+            _copy(self._model), self._method.per_channel, reduced, QuantType.QInt8,
+            QuantType.QUInt8 if unsigned else QuantType.QInt8, self._ranges, chosen, left, list(self._ops),
+            {**_options(), **(SYMMETRIC if self._symmetric else {})},
         )  # fmt: skip
 
 

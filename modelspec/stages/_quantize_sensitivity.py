@@ -64,6 +64,13 @@ def rank(
     return sorted(found, key=lambda row: (-math.inf if row.error is None else -row.error, row.node))
 
 
+def moved(model: "ModelProto", changed: "ModelProto", calls: "Sequence[Arrays]") -> float | None:
+    """How far the outputs of a changed model lie from those of the model; None where they are no numbers any more."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        return _moved(_answers(model, calls, file), _answers(changed, calls, file))
+
+
 def calls_of(inputs: "Arrays", size: int) -> "list[Arrays]":
     """The first samples of a data set, in batches."""
     from modelspec.feed import batches

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from modelspec.errors import fail
-from modelspec.stage import Determinism, Job, Request, Stage
+from modelspec.stage import Determinism, Job, Request, Stage, measured
 
 DEADLINE_S = 600.0
 
@@ -35,7 +35,7 @@ class Benchmark(Stage):
     seconds: float = Field(5.0, gt=0, le=300, description="Time after which no further call is made.", examples=[5.0])
 
     def inputs(self, request: Request) -> dict[str, str]:
-        return {slot: slot for slot in self.takes} | request.served
+        return measured({slot: slot for slot in self.takes} | request.served, request)
 
     def _require_effect(self, job: Job) -> None:
         from modelspec.feed import batch_size
@@ -58,10 +58,14 @@ class Benchmark(Stage):
         target = job.target
         assert target is not None
         self._require_effect(job)
+        if target.stands_in():  # what the CPU takes for it says nothing of the device
+            job.warn("MS564", f"{target.label}: nothing is timed without its device", help="build where it is")
+            (job.output("metrics") / "benchmark.json").write_text('{"metrics": {}}\n')
+            return
         order = {
             "device": target.device_name,
             "target": target.model_dump(mode="json"),
-            "artifact": str(job.input("artifact")),
+            "artifact": str(job.measured),
             "samples": str(job.input("samples") / "inputs.npz"),
             "runtime": str(job.input("runtime") / "runtime.json") if job.tokenizer else None,
             "tokenizer": str(job.files.path("tokenizer")) if job.tokenizer else None,

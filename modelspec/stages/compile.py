@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from modelspec import toolchain
 from modelspec.errors import ModelspecError, fail
 from modelspec.stage import Determinism, Job, Request, Stage
+from modelspec.target import Target
 
 RTOL, ATOL = 1e-3, 1e-4
 """Fused kernels add in another order; more than this is a wrong graph."""
@@ -28,10 +30,34 @@ class Compile(Stage):
     determinism: ClassVar[Determinism] = Determinism.NUMERIC
     block: ClassVar[Any] = False
 
+    is_engine: bool = False
+    deferred: bool = False
+    toolchain: tuple[str, ...] = ()
+    hardware: tuple[str, ...] = ()
+
     @classmethod
     def configure(cls, request: Request) -> Self:
         """Always asked for."""
-        return cls()
+        target = request.target
+        if target is None or not target.is_engine:
+            return cls()
+        if request.deferred:
+            return cls(is_engine=True, deferred=True)
+        return cls(is_engine=True, toolchain=target.toolchain, hardware=target.hardware)
+
+    def promised(self) -> Determinism:
+        engine = Determinism.EXACT if self.deferred else Determinism.RECORDED
+        return engine if self.is_engine else super().promised()
+
+    def distributions(self) -> tuple[str, ...]:
+        return (*super().distributions(), *self.toolchain)
+
+    def depends_on(self) -> tuple[str, ...]:
+        return (*super().depends_on(), *self.hardware)
+
+    def keyed(self) -> dict[str, Any]:
+        """Only what the target does not say already."""
+        return {"deferred": True} if self.deferred else {}
 
     @classmethod
     def origin(cls, request: Request) -> tuple[str | int, ...]:
@@ -39,15 +65,35 @@ class Compile(Stage):
 
     def run(self, job: Job) -> None:
         """Write the artifact, how to run it, and its size in bytes."""
+        target = job.target
+        assert target is not None
+        model, artifact = job.input("model") / "model.onnx", job.output("artifact")
+        runtime = self._runtime(job, target, model, artifact)
+        (job.output("runtime") / "runtime.json").write_text(json.dumps(runtime, indent=2, sort_keys=True) + "\n")
+        size = sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file())
+        (job.output("metrics") / "compile.json").write_text(json.dumps({"metrics": {"size": size}}) + "\n")
+        if self.deferred:
+            lacks = target.lacking() or "what builds it"
+            job.warn(
+                "MS565", f"{target.label} is not built: here is not {lacks}", help="run modelspec finish where it is"
+            )
+        if target.measured == "artifact":
+            self._compare(job, target, runtime)
+
+    def _runtime(self, job: Job, target: Target, model: Path, artifact: Path) -> dict[str, Any]:
+        if self.deferred:
+            return target.defer(model, artifact)
+        if job.has("timing_cache"):
+            return target.replay(model, artifact, next(job.input("timing_cache").iterdir()))
+        return target.compile(model, artifact)
+
+    def _compare(self, job: Job, target: Target, runtime: Mapping[str, Any]) -> None:
+        """Raise MS515 where the artifact does not answer as the model it is made of."""
         from modelspec.compare import compare
         from modelspec.formats import npz
         from modelspec.formats.onnx_session import open_session
 
-        target = job.target
-        assert target is not None
         model, artifact = job.input("model") / "model.onnx", job.output("artifact")
-        runtime = target.compile(model, artifact)
-        (job.output("runtime") / "runtime.json").write_text(json.dumps(runtime, indent=2, sort_keys=True) + "\n")
         inputs = npz.read(job.input("samples") / "inputs.npz")
         expected, found = open_session(model).run(inputs), target.open_session(artifact).run(inputs)
         integer = target.chosen_precision.startswith("int")
@@ -58,8 +104,6 @@ class Compile(Stage):
                 integer and _within_steps(expected[output.name], found[output.name])
             ):
                 raise _wrong(output.words("the model before it"), runtime)
-        size = sum(path.stat().st_size for path in artifact.rglob("*") if path.is_file())
-        (job.output("metrics") / "compile.json").write_text(json.dumps({"metrics": {"size": size}}) + "\n")
 
 
 def _wrong(what: str, runtime: Mapping[str, Any]) -> ModelspecError:

@@ -12,7 +12,7 @@ from modelspec.class_names import as_named
 from modelspec.errors import fail
 from modelspec.metric import DEFAULT_MAX_DROP, DEFAULT_METRIC, METRICS, Direction, Gate, Task, direction
 from modelspec.options import ENTRYPOINT, check_entrypoint, text
-from modelspec.stage import Determinism, Job, Request, Stage
+from modelspec.stage import Determinism, Job, Request, Stage, measured
 from modelspec.stages import _metrics as compute
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Evaluate(Stage):
         return block if block is not None and block.data is not None else None
 
     def inputs(self, request: Request) -> dict[str, str]:
-        made = {"artifact": "artifact", "signature": "signature", **request.served}
+        made = measured({"artifact": "artifact", "signature": "signature", **request.served}, request)
         return {**made, "data": f"data:{self.data}", "reference": f"reference:{self.data}"}
 
     def told_task(self) -> Task | None:
@@ -129,13 +129,19 @@ class Evaluate(Stage):
         judged = compute.judged_output(found, self.output, task)
         _warn_of_no_numbers(job, judged, found[judged])
         code = job.input("code")
-        value = {
+        value: dict[str, Any] = {
             "task": task,
             "samples": len(found[judged]),
             "batch": size,
             "metrics": {_short(n): _value(n, code, labels, found, source, judged) for n in self.measured()},
             "source": {_short(n): _value(n, code, labels, source, source, judged) for n in self.measured()},
         }
+        assert job.target is not None
+        if where := job.target.stands_in():
+            value["measured_on"] = "cpu"
+            job.warn(
+                "MS564", f"{job.target.label}: {where}", help="measure it again on its device before it is relied on"
+            )
         (job.output("metrics") / "evaluate.json").write_text(json.dumps(value, indent=2) + "\n")
 
     def _require_rows(self, found: "Arrays", signature: "Signature") -> None:

@@ -26,6 +26,7 @@ def main() -> None:
         tuple(order["targets"]),
         settings=Settings(jobs=1, timeout_s=order["timeout"]),
         judged=False,
+        deferred=order["deferred"],
     )
     try:
         build(asked, lambda _: None, lambda _: None)

@@ -56,6 +56,7 @@ def _build(spec: Path, place: Path, variation: Variation, build: BuildSaid, time
     order = {
         "parent": os.getpid(), "file": str(spec), "output": str(output), "cache": str(place / "cache"), "result": str(place),
         "targets": list(build.metrics), "umask": variation.umask, "cores": variation.cores, "timeout": timeout_s,
+        "deferred": list(build.deferred),
     }  # fmt: skip
     command = [sys.executable, "-P", "-m", "modelspec.verify.child"]
     try:

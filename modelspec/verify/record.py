@@ -80,6 +80,7 @@ class BuildSaid(Said):
     metrics: dict[Name, Metrics]
     measured: dict[Name, dict[str, MeasuredSaid]]
     gates: tuple[GateSaid, ...]
+    deferred: tuple[Name, ...] = ()
     images: dict[Name, ImageRecord] = {}
 
     def other_tools(self, names: tuple[str, ...] | None = None) -> tuple[str, ...]:

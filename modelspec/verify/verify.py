@@ -19,7 +19,7 @@ from modelspec.verify.golden import Replayed, replay
 from modelspec.verify.project import spec_problems
 from modelspec.verify.published import Published
 from modelspec.verify.rebuild import Rebuilt, rebuild
-from modelspec.verify.record import BuildSaid, read_build
+from modelspec.verify.record import BuildSaid, read_build, read_target
 
 OnStep = Callable[[str], None]
 """Told what begins."""
@@ -45,6 +45,8 @@ class Verification:
     gates: list[GateResult] = field(default_factory=list)
     others: tuple[str, ...] = ()
     """Tools and facts of the machine that are others than those of the build."""
+    unrun: dict[str, str] = field(default_factory=dict)
+    """Targets that cannot be run here, with the reason."""
     rebuilt: Rebuilt | None = None
     problems: list[Diagnostic] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -120,6 +122,9 @@ def _contents(
             if f"{label}/runtime.json" in paths and published.files.sound(paths):
                 on_step(f"running {label} on its golden inputs")
                 with found.collecting():
+                    if reason := read_target(published.folder, label).cannot_run(published.folder / label):
+                        found.unrun[label] = reason
+                        continue
                     replayed, problems = replay(published, label, running)
                     found.targets.append(replayed)
                     found.add(problems)

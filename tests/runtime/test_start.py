@@ -16,6 +16,15 @@ from tests.runtime.conftest import ROOT, Start, line, linear
 from tests.test_readme import block
 
 
+def test_answers_in_16_bits_may_be_those_of_another_device(folder: Path, start: Start) -> None:
+    golden, runtime = folder / "golden" / "outputs.npz", folder / "runtime.json"
+    right = np.load(golden)["y"]
+    np.savez(golden, y=right + 0.01 * np.abs(right).max())
+    assert start(folder, ready=False).process.wait(20) == 5
+    runtime.write_text(json.dumps({**json.loads(runtime.read_text()), "precision": "fp16"}))
+    start(folder).stop()
+
+
 def test_ready_only_with_the_golden_outputs(folder: Path, start: Start) -> None:
     golden = folder / "golden" / "outputs.npz"
     right = np.load(golden)["y"]
