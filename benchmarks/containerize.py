@@ -2,7 +2,8 @@
 
     python -m benchmarks.containerize ROOTFS.tar [--runs N]
 
-ROOTFS.tar is a root file system with Python 3.11. The engine is the one that DOCKER_HOST names. The Dockerfile copies what
+ROOTFS.tar is a root file system with Python 3.11. The engine is the one that DOCKER_HOST names, or one of
+its own. The Dockerfile copies what
 modelspec puts into its layers, already unpacked; neither side downloads anything but in the row that says so.
 """
 
@@ -21,7 +22,7 @@ import yaml
 from benchmarks.measure import MODELSPEC, ROOT, Row, medians, run, show
 from modelspec.oci.contents import describe
 from modelspec.oci.layout import Layout
-from tests.oci import bases
+from tests.oci import bases, services
 
 TARGET = "cpu-int8"
 BASE = "modelspec-benchmarks/base:1"
@@ -109,7 +110,9 @@ def main() -> None:
     parser.add_argument("rootfs", type=Path)
     parser.add_argument("--runs", type=int, default=3)
     asked = parser.parse_args()
-    show(rows(asked.rootfs, asked.runs))
+    with tempfile.TemporaryDirectory() as folder, services.engine_in(Path(folder)) as address:
+        os.environ["DOCKER_HOST"] = address
+        show(rows(asked.rootfs, asked.runs))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ README = ROOT / "README.md"
 
 RESULTS = """\
 Results: `exact` gives the same bytes on any machine of the architecture, `numeric` on the same instruction set;
-`measured` is true of one machine at one time, and is not among the published checksums."""
+`recorded` comes out otherwise each time, and the first result is kept; `measured` is true of one machine at one time, and is not among the published
+checksums."""
 
 
 def commands() -> str:
@@ -118,15 +119,15 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
 def test_the_blocks_shown_are_valid(project: Path) -> None:
     """Each in the place of the example's own, or beside them."""
     spec = yaml.safe_load((ROOT / "examples/digits/model.yaml").read_text())
-    address, smaller = (yaml.safe_load(block(name)) for name in ("by address", "smaller"))
+    address, smaller, deployed = (yaml.safe_load(block(name)) for name in ("by address", "smaller", "deployed"))
     data = {name: {"path": f"{name}.npz", "labels": "digit"} for name in ("test", "train", "validation")}
     data["calibration"] = {"path": "calibration.npz"}
     shutil.copy(project / "test.npz", project / "validation.npz")
-    changed = {**spec, **smaller, "data": data, "source": {**spec["source"], **address["source"]}}
+    changed = {**spec, **smaller, **deployed, "data": data, "source": {**spec["source"], **address["source"]}}
     (project / "model.yaml").write_text(yaml.safe_dump(changed, sort_keys=False))
     loaded = load(project / "model.yaml")
     assert not loaded.warnings
-    assert {*smaller} <= {*loaded.spec.blocks, "tune"}
+    assert {*smaller, *deployed} <= {*loaded.spec.blocks, "tune"}
 
 
 def test_the_output_shown_is_of_this_example() -> None:

@@ -16,7 +16,7 @@ import pytest
 EXAMPLE = Path(__file__).parents[2] / "examples" / "breast-cancer"
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-ln-z]|\r")
-LABELS = ("load:test", "sample:test", "reference:test", "convert", "compile", "golden", "evaluate")
+LABELS = ("load:test", "sample:test", "reference:test", "convert", "compile", "processing", "golden", "evaluate")
 
 pytestmark = pytest.mark.slow
 
