@@ -32,6 +32,7 @@ _FIXED = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 _ENDING_S = 20.0
 """How long the server may take to end what is below it."""

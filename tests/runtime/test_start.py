@@ -178,3 +178,16 @@ def test_command(folder: Path) -> None:
     assert run(version, "-t", "gpu").returncode == 2
     assert "MS325" in run(str(folder.parents[1])).stderr
     assert run(str(folder), "--queue", "-1").returncode == 2
+
+
+def test_the_makers_of_onnx_runtime_are_told_nothing(
+    folder: Path, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(home))
+    for name in ("CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY"):  # any of them switches it off too
+        monkeypatch.delenv(name, raising=False)
+    start(folder).stop()
+    assert not list(home.iterdir())  # where it keeps the name of this machine, and what it has yet to send
