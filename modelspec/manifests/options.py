@@ -193,8 +193,9 @@ class Manifests(Options):
     resources: Resources = Field(
         default_factory=Resources,
         description="What one pod is given. What is not written here is what `build --update benchmark` last pinned in "
-        "model.lock: `cpu` for the threads of all runs at one time; `memory` for one and a half times what the benchmark "
-        "held at most, and 16 of the largest requests, in steps of 64MiB. Without either: 1 processor and 1GiB.",
+        "model.lock: `cpu` for the threads of `serve.parallel` runs, or of one; `memory` for one and a half times what the "
+        "benchmark held at most, for as many runs, and 16 of the largest requests, in steps of 64MiB. Without either: "
+        "1 processor and 1GiB.",
         examples=[{"cpu": "2", "memory": "512MiB"}],
     )
     labels: Labels = Field(default_factory=dict, description="Labels of every object.", examples=[{"team": "vision"}])

@@ -76,7 +76,7 @@ def pinned(asked: tuple[ResourcePin, ...], request: Request) -> dict[str, str]:
         try:
             Resources.model_validate({pin.resource: value})
         except ValidationError as error:
-            raise fail("MS366", f"model.lock pins {value!r} as the {pin.name}", help="remove the line; modelspec build --update benchmark pins it anew") from error  # fmt: skip
+            raise fail("MS366", f"model.lock pins {value!r} as the {pin.name}", help="remove it there; modelspec build --update benchmark pins it anew") from error  # fmt: skip
     return {pin.resource: value for pin, value in known}
 
 

@@ -45,8 +45,8 @@ def test_examples_do_what_they_say(code: str, project: Path) -> None:
     assert fails is not None
     assert fixed is not None
     if fails.language == "console":
-        assert code in {"MS109", "MS322", "MS325", "MS353", "MS354", "MS355"}, (
-            "shown by a command; see tests/cli and tests/oci"
+        assert code in {"MS109", "MS322", "MS325", "MS353", "MS354", "MS355", "MS366"}, (
+            "shown by a command; see tests/cli, tests/build and tests/oci"
         )
         return
     assert found(fails.text, project) == [code]
