@@ -16,10 +16,20 @@ from modelspec.figures import Figures
 from modelspec.gates import GateError, GateResult
 from modelspec.lock import Lock
 from modelspec.match import Match, State, demanded, match
-from modelspec.phases import Run, builds, figures_of, packages_needed, warnings_of
+from modelspec.phases import Run, builds, downstream, figures_of, not_here, packages_needed, require_stages, warnings_of
 from modelspec.plan import Plan, make
 from modelspec.publication import Publication
-from modelspec.resolve import Resolved, look_up, lookups, missing_packages, require_unchanged, resolve, spec_id
+from modelspec.resolve import (
+    Resolved,
+    look_up,
+    lookups,
+    missing_packages,
+    pins,
+    repin,
+    require_unchanged,
+    resolve,
+    spec_id,
+)
 from modelspec.spec.load import Loaded, load
 from modelspec.store.files import CacheUnavailableError
 from modelspec.store.passing import passing_store
@@ -71,6 +81,12 @@ class Prepared:
     missing: tuple[Diagnostic, ...]
     """What is not installed. `plan` can do without; `build` cannot."""
 
+    @property
+    def pins_anew(self) -> bool:
+        """Whether figures of this build go into model.lock, and what waits for the gates is planned with them."""
+        stages = self.asked.update or ()
+        return self.plan.complete and any(pin.stage in stages for pin in pins(self.resolved.loaded).values())
+
     def of_stage(self, stage: str) -> list[Match]:
         """The matches of one stage, or of one action by its label. Raises MS325 when there is none."""
         actions = self.plan.actions.values()
@@ -111,6 +127,11 @@ def prepare(asked: Asked, *, online: bool = False) -> Prepared:
         locked = lock.read(loaded.file)
         pinned = locked.lock.found if locked else {}
         resolved = look_up(resolved, pinned, online=online, anew=asked.update)
+    return _planned(asked, resolved, store, stats)
+
+
+def _planned(asked: Asked, resolved: Resolved, store: Store, stats: StatCache) -> Prepared:
+    loaded = resolved.loaded
     targets = loaded.spec.targets
     lacking = {target.label: what for target in targets if (what := target.lacking())}
     deferred = {*asked.deferred, *(lacking if asked.allow_deferred else ())}
@@ -122,32 +143,13 @@ def prepare(asked: Asked, *, online: bool = False) -> Prepared:
     plan = whole.only(asked.targets) if asked.targets else whole
     if asked.until:
         plan = plan.until(asked.until)
-    _require_stages(whole, "--no-cache", asked.fresh)
-    _require_stages(whole, "--update", asked.update or ())
+    require_stages(whole, "--no-cache", asked.fresh)
+    require_stages(whole, "--update", asked.update or ())
     missing = missing_packages(packages_needed(whole, loaded.spec.source))
-    missing += tuple(_not_here(label, what, loaded) for label, what in lacking.items() if builds(plan, label))
+    missing += tuple(not_here(label, what, loaded) for label, what in lacking.items() if builds(plan, label))
     matches = match(whole, resolved, store, asked.fresh)
     matches |= demanded(plan, matches, asked.fresh)
     return Prepared(asked, resolved, store, stats, whole, plan, matches, missing)
-
-
-def _not_here(label: str, what: str, loaded: Loaded) -> Diagnostic:
-    index = next(i for i, target in enumerate(loaded.spec.targets) if target.label == label)
-    return Diagnostic(
-        "MS420",
-        f"{label} cannot be compiled here: there is not {what}",
-        help="build where it is; or use --allow-deferred, and run modelspec finish there",
-        file=str(loaded.file),
-        span=loaded.positions.value(("targets", index)),
-        path=("targets", index),
-    )
-
-
-def _require_stages(plan: Plan, option: str, names: Collection[str]) -> None:
-    stages = dict.fromkeys(action.stage.name for action in plan.actions.values())
-    for name in names:
-        if name not in stages:
-            raise fail("MS325", f"{option}: this spec has no stage {name!r}", help=meant(name, stages))
 
 
 def build(asked: Asked, on_prepared: Callable[[Prepared], None], on_event: Callable[[Event], None]) -> Outcome:
@@ -183,20 +185,29 @@ def _without_cache(error: CacheUnavailableError, cache: Path) -> Diagnostic:
 
 def _built(prepared: Prepared, on_event: Callable[[Event], None]) -> Outcome:
     """Run what must run, then publish; what turns out to be lost in the cache on the way is made again."""
-    if not any(prepared.matches[id_].is_work for id_ in prepared.plan.actions):
+    if not prepared.pins_anew and not any(prepared.matches[id_].is_work for id_ in prepared.plan.actions):
         with suppress(BlobLostError):
             return _finished(prepared, _records(prepared, prepared.plan), frozenset())
     for _ in range(_ATTEMPTS):
         with prepared.store.session(), suppress(BlobLostError):  # one session: nothing is pruned before it is published
             asked = prepared.asked
             run = Run(prepared.plan, prepared.resolved, prepared.store, asked.settings, asked.judged)
-            done = run.phases(on_event)
-            outcome = _finished(prepared, done.records, frozenset(done.ran))
+            done = run.before_gates(on_event)
+            pinned = _pinned(prepared, done.records) if prepared.pins_anew else prepared
+            replace(run, plan=pinned.plan, resolved=pinned.resolved).rest(done, on_event)
+            outcome = _finished(pinned, done.records, frozenset(done.ran))
             return replace(outcome, warnings=(*done.warned, *outcome.warnings))
     raise fail("MS602", "what the cache holds is lost or damaged each time it is made", help="use another --cache-dir")
 
 
 _ATTEMPTS = 3
+
+
+def _pinned(prepared: Prepared, records: Mapping[str, Record]) -> Prepared:
+    """Planned again, with what was measured just now pinned. Raises BlobLostError."""
+    figures = {label: found.measured for label, found in figures_of(prepared.plan, records, prepared.store).items()}
+    resolved = repin(prepared.resolved, prepared.asked.update or (), figures)
+    return _planned(prepared.asked, resolved, prepared.store, prepared.stats)
 
 
 def _records(prepared: Prepared, plan: Plan) -> dict[str, Record]:
@@ -251,17 +262,11 @@ def _next_lock(prepared: Prepared, finished: Publication) -> Lock | None:
     locked = lock.read(resolved.loaded.file)
     if locked is None:
         return lock.updated(None, current, outputs)
-    free = _downstream(prepared.whole, asked.update or ())
+    free = downstream(prepared.whole, asked.update or ())
     settled = {label: files for label, files in outputs.items() if lock.is_settled(locked, current, label)}
     if changed := lock.changed_outputs(locked, settled, free):
         raise ModelspecError(tuple(changed))
     return None if asked.locked else lock.updated(locked.lock, current, outputs)
-
-
-def _downstream(plan: Plan, stages: Collection[str]) -> set[str]:
-    """Stages, and those that work on what they give."""
-    ids = [action.id for action in plan.actions.values() if action.stage.name in stages]
-    return {action.stage.name for action in plan.dependents(ids)}
 
 
 def _lock_not_written(resolved: Resolved) -> Diagnostic:

@@ -89,6 +89,7 @@ CODES: dict[str, tuple[Exit, str]] = {
     "MS363": (Exit.SPEC, "a name that Kubernetes refuses"),
     "MS364": (Exit.SPEC, "manifests without a registry"),
     "MS365": (Exit.SPEC, "the server and its manifests disagree"),
+    "MS366": (Exit.SPEC, "model.lock pins what is no amount"),
     "MS340": (Exit.SPEC, "a secret is written into the spec"),
     "MS341": (Exit.SPEC, "not a reference to a secret"),
     "MS345": (Exit.SPEC, "not the name of an image, or of a base image"),

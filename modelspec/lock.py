@@ -15,7 +15,7 @@ from modelspec import digest, toolchain
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.options import Options
 from modelspec.plan import Plan
-from modelspec.resolve import Resolved, lookups
+from modelspec.resolve import Resolved, lookups, pins
 from modelspec.spec import yaml
 from modelspec.spec.positions import Place, Positions
 from modelspec.stage import Determinism
@@ -40,7 +40,9 @@ class Lock(Options):
     formatVersion: Literal[1] = Field(description="Version of this file's shape.")  # noqa: N815 - the spelling of the file
     inputs: Digests = Field(default_factory=dict, description="Weights, data and code, by path or address.")
     tools: Digests = Field(default_factory=dict, description="Versions that can change a result.")
-    found: dict[str, Digests] = Field(default_factory=dict, description="What was looked up, by what was asked.")
+    found: dict[str, Digests] = Field(
+        default_factory=dict, description="What was looked up, and what was pinned of figures, by what it is."
+    )
     targets: dict[str, TargetLock] = Field(default_factory=dict, description="Each target by its name.")
 
 
@@ -156,8 +158,9 @@ def _changed_questions(locked: Locked, resolved: Resolved) -> Iterator[Diagnosti
     asked = lookups(resolved.loaded)
     if any(lookup.impossible for lookup in asked.values()):
         return  # a tool is not installed: that is said elsewhere
-    for name in sorted(locked.lock.found.keys() ^ asked.keys()):
-        gone = name not in asked
+    found, known = locked.lock.found.keys(), {*asked, *pins(resolved.loaded)}
+    for name in sorted((asked.keys() - found) | (found - known)):
+        gone = name not in known
         text, place = ("is no longer used", ("found", name)) if gone else ("is not in it", ("found",))
         yield _moved(locked, f"{name!r} {text}", place)
 

@@ -1,11 +1,13 @@
-"""The contract of what has to be looked up in the world before it can be planned: a tag's digest, versions of packages.
+"""The contracts of what a plan takes from model.lock: what was looked up in the world, and what was measured.
 
-What was found goes into model.lock, and is taken from there from then on: the network is asked once.
+A tag's digest or the versions of packages are asked for once, over the network; figures of a machine are pinned by
+`--update <stage>` alone. From then on both are what model.lock says.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 Found = Mapping[str, str]
 
@@ -39,3 +41,21 @@ class Lookup(ABC):
     @abstractmethod
     def find(self) -> Found:
         """Ask. Raises ModelspecError."""
+
+
+@dataclass(frozen=True)
+class Pin(ABC):
+    """Something that figures of a target say. A build can do without, and then has a default."""
+
+    stage: str
+    """Whose figures they are: `--update <stage>` pins it, and nothing else does."""
+    target: str
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What it is, as model.lock has it."""
+
+    @abstractmethod
+    def answer(self, figures: Mapping[str, Any]) -> Found:
+        """What the stage's figures say of it; empty where they say nothing."""

@@ -1,10 +1,10 @@
 """Runs a plan in two phases: what the gates judge; then, where all of them passed, what waits for them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from modelspec import gates, tokenizer
-from modelspec.errors import Diagnostic, ModelspecError
+from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.execute.events import Cached, Event, Failed, Finished, Warned
 from modelspec.execute.execute import Settings, execute
 from modelspec.execute.problems import placed
@@ -12,8 +12,10 @@ from modelspec.figures import Figures
 from modelspec.framework import Framework
 from modelspec.plan import Action, Plan
 from modelspec.resolve import Resolved
+from modelspec.spec.load import Loaded
 from modelspec.store.record import Record
 from modelspec.store.store import Store
+from modelspec.words import meant
 
 
 @dataclass
@@ -36,15 +38,20 @@ class Run:
     judged: bool
     """Whether a failed gate keeps the second phase from running."""
 
-    def phases(self, on_event: Callable[[Event], None]) -> Ran:
-        """Run it all. Raises ModelspecError where an action or a gate fails, and BlobLostError."""
+    def before_gates(self, on_event: Callable[[Event], None]) -> Ran:
+        """Run what the gates judge, where something waits for them. Raises ModelspecError where an action or a gate
+        fails, and BlobLostError.
+        """
         done = Ran()
         if self.plan.has_gated:
             self._phase(self.plan.before_gates(), done, on_event)
             if self.judged:
                 require_passed(self.plan, self.resolved, done.records, self.store)
-        self._phase(self.plan, done, on_event)
         return done
+
+    def rest(self, done: Ran, on_event: Callable[[Event], None]) -> None:
+        """Run what is not done. Raises ModelspecError where an action fails, and BlobLostError."""
+        self._phase(self.plan, done, on_event)
 
     def _phase(self, plan: Plan, done: Ran, on_event: Callable[[Event], None]) -> None:
         problems: list[Diagnostic] = []
@@ -110,6 +117,33 @@ def packages_needed(plan: Plan, source: Framework) -> dict[str, tuple[str, ...]]
 def builds(plan: Plan, label: str) -> bool:
     """Whether the plan compiles for the target here, with a toolchain of its own."""
     return any(_toolchain(action) and label in action.targets for action in plan.actions.values())
+
+
+def not_here(label: str, what: str, loaded: Loaded) -> Diagnostic:
+    """MS420 for a target that takes what is not on this machine."""
+    index = next(i for i, target in enumerate(loaded.spec.targets) if target.label == label)
+    return Diagnostic(
+        "MS420",
+        f"{label} cannot be compiled here: there is not {what}",
+        help="build where it is; or use --allow-deferred, and run modelspec finish there",
+        file=str(loaded.file),
+        span=loaded.positions.value(("targets", index)),
+        path=("targets", index),
+    )
+
+
+def downstream(plan: Plan, stages: Collection[str]) -> set[str]:
+    """Stages, and those that work on what they give."""
+    ids = [action.id for action in plan.actions.values() if action.stage.name in stages]
+    return {action.stage.name for action in plan.dependents(ids)}
+
+
+def require_stages(plan: Plan, option: str, names: Collection[str]) -> None:
+    """Raise MS325 for a stage that an option of the command line names and that is not there."""
+    stages = dict.fromkeys(action.stage.name for action in plan.actions.values())
+    for name in names:
+        if name not in stages:
+            raise fail("MS325", f"{option}: this spec has no stage {name!r}", help=meant(name, stages))
 
 
 def _toolchain(action: Action) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelspec import digest
+from modelspec import digest, lock
 from modelspec.errors import ModelspecError, fail
 from modelspec.execute.alone import Inputs, workers
 from modelspec.manifests.options import Format, Manifests
@@ -43,7 +43,7 @@ def render(asked: Asked) -> list[str]:
     loaded = load(asked.file)
     target = _target(loaded, asked.target)
     built = folder_of(loaded.spec, asked.dist) / target.label
-    stage = _stage(loaded, asked, built)
+    stage = _stage(loaded, asked, target, built)
     if missing := missing_packages({stage.extra: stage.tools()}):
         raise ModelspecError(missing)
     with (
@@ -74,7 +74,7 @@ def _target(loaded: Loaded, name: str | None) -> Target:
     return loaded.spec.targets[labels.index(name) if name else 0]
 
 
-def _stage(loaded: Loaded, asked: Asked, built: Path) -> ManifestRender:
+def _stage(loaded: Loaded, asked: Asked, target: Target, built: Path) -> ManifestRender:
     block = loaded.spec.blocks.get(ManifestRender.block_name)
     if block is None and not asked.formats:
         raise fail(
@@ -100,9 +100,15 @@ def _stage(loaded: Loaded, asked: Asked, built: Path) -> ManifestRender:
                 help="--image registry/repository@sha256:..., or containerize: {image: ...}",
             )
         repository = image
+    locked = lock.read(loaded.file)
+    request = loaded.spec.request(loaded.spec.targets.index(target), locked.lock.found if locked else {})
     return ManifestRender(
-        manifests=given, model=loaded.spec.name, version=loaded.spec.version, repository=repository
-    )  # fmt: skip
+        manifests=given,
+        model=loaded.spec.name,
+        version=loaded.spec.version,
+        repository=repository,
+        pinned=ManifestRender.amounts(request),
+    )
 
 
 def _inputs(loaded: Loaded, asked: Asked, built: Path, place: Path) -> Inputs:

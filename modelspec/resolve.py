@@ -6,15 +6,17 @@ import stat
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from modelspec import digest, registry, toolchain
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.framework import Framework
-from modelspec.lookup import Found, Lookup
+from modelspec.lookup import Found, Lookup, Pin
 from modelspec.options import Options
 from modelspec.remote import Remote, project_paths
 from modelspec.spec.files import matching, parts
 from modelspec.spec.load import Loaded
+from modelspec.stage import Request
 from modelspec.store.stat_cache import StatCache
 
 Path_ = tuple[str | int, ...]
@@ -41,7 +43,7 @@ class Resolved:
     remote: dict[Path_, Remote]
     """Files that are elsewhere, by the path of the field that names them."""
     found: dict[str, Found] = dataclasses.field(default_factory=dict)
-    """Answers to the stages' questions to the world, by the question."""
+    """Answers to the stages' questions to the world, by the question, and what is pinned of figures."""
 
     @property
     def spec_id(self) -> str:
@@ -87,16 +89,28 @@ def resolve(loaded: Loaded, stats: StatCache) -> Resolved:
 
 def lookups(loaded: Loaded) -> dict[str, Lookup]:
     """Every question of the spec's stages to the world, by its name."""
-    requests = [loaded.spec.request(index) for index in range(len(loaded.spec.targets))]
-    asked = [lookup for r in requests for kind in registry.stages().values() for lookup in kind.lookups(r)]
+    asked = [lookup for r in _requests(loaded) for kind in registry.stages().values() for lookup in kind.lookups(r)]
     return {lookup.name: lookup for lookup in asked}
+
+
+def pins(loaded: Loaded) -> dict[str, Pin]:
+    """All that the spec's stages take of figures, by its name."""
+    asked = [pin for r in _requests(loaded) for kind in registry.stages().values() for pin in kind.pins(r)]
+    return {pin.name: pin for pin in asked}
+
+
+def _requests(loaded: Loaded) -> list[Request]:
+    return [loaded.spec.request(index) for index in range(len(loaded.spec.targets))]
 
 
 def look_up(
     resolved: Resolved, pinned: Mapping[str, Found], *, online: bool, anew: Collection[str] | None = None
 ) -> Resolved:
-    """Answer the questions: as `pinned`, else by asking the world if `online`. Those of stages in `anew` are asked again; empty for all."""
-    found: dict[str, Found] = {}
+    """Answer the questions: as `pinned`, else by asking the world if `online`. Those of stages in `anew` are asked again; empty for all.
+
+    What is pinned of figures stays, whatever is asked again.
+    """
+    found = {name: pinned[name] for name in pins(resolved.loaded) if name in pinned}
     for name, lookup in lookups(resolved.loaded).items():
         again = online and anew is not None and (not anew or lookup.stage in anew)
         if name in pinned and not again:
@@ -112,6 +126,13 @@ def look_up(
                 problems = (_placed(p.at(path=place), resolved.loaded) for p in error.diagnostics)
                 raise ModelspecError(tuple(problems)) from error
     return dataclasses.replace(resolved, found=found)
+
+
+def repin(resolved: Resolved, stages: Collection[str], figures: Mapping[str, Mapping[str, Any]]) -> Resolved:
+    """With what the figures of `stages` say, given by target and stage, in place of what was pinned of them."""
+    asked = [pin for pin in pins(resolved.loaded).values() if pin.stage in stages]
+    said = {pin.name: pin.answer(figures.get(pin.target, {}).get(pin.stage, {})) for pin in asked}
+    return dataclasses.replace(resolved, found={**resolved.found, **{name: said[name] for name in said if said[name]}})
 
 
 def _placed(problem: Diagnostic, loaded: Loaded) -> Diagnostic:

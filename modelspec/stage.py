@@ -16,7 +16,7 @@ from modelspec.class_names import ClassNames
 from modelspec.errors import Diagnostic
 from modelspec.framework import Files, Framework
 from modelspec.loader import Loader
-from modelspec.lookup import Found, Lookup
+from modelspec.lookup import Found, Lookup, Pin
 from modelspec.options import Options
 from modelspec.signature import Signature
 from modelspec.target import Session, Target
@@ -50,7 +50,7 @@ class Request:
     model: Mapping[str, Any] = field(default_factory=dict)
     """What the spec says of the model itself: name, version and, where they are written, the keys of its card."""
     found: Mapping[str, Found] = field(default_factory=dict)
-    """What is known of the stages' questions to the world, by the question's name."""
+    """What is known of the stages' questions to the world and pinned of their figures, by name."""
     deferred: bool = False
     """Whether another machine is to compile for the target."""
 
@@ -201,6 +201,11 @@ class Stage(Options):
     @classmethod
     def lookups(cls, request: Request) -> tuple[Lookup, ...]:
         """What has to be looked up in the world before `configure` can know everything."""
+        return ()
+
+    @classmethod
+    def pins(cls, request: Request) -> tuple[Pin, ...]:
+        """What `configure` takes of the figures of another stage, where model.lock has it."""
         return ()
 
     @classmethod

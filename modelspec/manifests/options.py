@@ -169,7 +169,11 @@ class Environment(Options):
     namespace: DnsLabel | None = Field(None, description="Where it is deployed.", examples=["production"])
     replicas: int | None = Field(None, ge=1, le=1000, description="How many pods.", examples=[4])
     autoscale: Autoscale | None = Field(None, description="Between how many pods.", examples=[{"min": 4, "max": 16}])
-    resources: Resources | None = Field(None, description="What one pod is given.", examples=[{"cpu": "4"}])
+    resources: Resources | None = Field(
+        None,
+        description="What one pod is given there: 1 processor and 1GiB where it does not say.",
+        examples=[{"cpu": "4"}],
+    )
     host: DnsName | None = Field(None, description="Its name outside.", examples=["digits.example.com"])
 
 
@@ -187,7 +191,11 @@ class Manifests(Options):
     replicas: int | None = Field(None, ge=1, le=1000, description="How many pods. Default: 2.", examples=[3])
     autoscale: Autoscale | None = Field(None, description="Let the load decide.", examples=[{"min": 2, "max": 8}])
     resources: Resources = Field(
-        default_factory=Resources, description="What one pod is given.", examples=[{"cpu": "2", "memory": "512MiB"}]
+        default_factory=Resources,
+        description="What one pod is given. What is not written here is what `build --update benchmark` last pinned in "
+        "model.lock: `cpu` for the threads of all runs at one time; `memory` for one and a half times what the benchmark "
+        "held at most, and 16 of the largest requests, in steps of 64MiB. Without either: 1 processor and 1GiB.",
+        examples=[{"cpu": "2", "memory": "512MiB"}],
     )
     labels: Labels = Field(default_factory=dict, description="Labels of every object.", examples=[{"team": "vision"}])
     annotations: dict[LabelKey, str] = Field(
@@ -250,7 +258,7 @@ def _contradictions(block: Manifests) -> list[tuple[bool, str, str]]:
 
 
 _CLUSTER: tuple[Format, ...] = ("kubernetes", "kserve", "helm")
-_EFFECT: dict[str, tuple[Format, ...]] = {
+EFFECT: dict[str, tuple[Format, ...]] = {
     "kubernetes": (*_CLUSTER, "monitoring"),
     "namespace": (*_CLUSTER, "monitoring"),
     "annotations": (*_CLUSTER, "monitoring"),
@@ -271,6 +279,6 @@ _EFFECT: dict[str, tuple[Format, ...]] = {
 
 def without_effect(block: Manifests) -> Iterator[tuple[str, tuple[Format, ...]]]:
     """The keys that are written and say nothing in any format that is asked for, with the formats in which they would."""
-    for key, formats in _EFFECT.items():
+    for key, formats in EFFECT.items():
         if key in block.model_fields_set and not set(formats) & set(block.formats):
             yield key, formats

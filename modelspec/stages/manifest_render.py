@@ -10,6 +10,7 @@ from pydantic import Field
 
 from modelspec import digest, resources
 from modelspec.errors import Diagnostic, ModelspecError, fail
+from modelspec.lookup import Pin
 from modelspec.manifests import schemas
 from modelspec.manifests.facts import Facts, ImageFacts, ServerFacts
 from modelspec.manifests.options import Manifests, without_effect
@@ -17,6 +18,7 @@ from modelspec.manifests.values import require_fitting
 from modelspec.manifests.write import write
 from modelspec.oci.layout import Layout
 from modelspec.stage import Determinism, Job, Request, Stage
+from modelspec.stages._manifest_render_pins import completed, pinned, pins, server_facts
 
 
 class ManifestRender(Stage):
@@ -40,10 +42,17 @@ class ManifestRender(Stage):
     model: str = Field(description="Name of the model.", examples=["digits"])
     version: str = Field(description="Version of the model.", examples=["1.0.0"])
     repository: str = Field(description="Where the image will be.", examples=["registry.example/vision/digits"])
+    pinned: dict[str, str] = Field(
+        default_factory=dict, description="Resources by what was measured.", examples=[{"cpu": "2", "memory": "192MiB"}]
+    )
+
+    @classmethod
+    def pins(cls, request: Request) -> tuple[Pin, ...]:
+        return pins(request.blocks.get(cls.block_name), request)
 
     @classmethod
     def configure(cls, request: Request) -> Self | None:
-        """Asked for by the block `manifests`. Raises MS362 to MS365 where it says nothing, or what Kubernetes would refuse."""
+        """Asked for by the block `manifests`. Raises MS362 to MS366 where it says nothing, or what Kubernetes would refuse."""
         block = request.blocks.get(cls.block_name)
         if block is None:
             return None
@@ -57,7 +66,14 @@ class ManifestRender(Stage):
             raise fail("MS364", "manifests name an image that nodes can pull, and no registry is given",
                        help="add containerize: {image: registry.example/team/" + name + "}", path=("manifests",))  # fmt: skip
         _require_fitting(block, request)
-        return cls(manifests=block, model=name, version=request.model["version"], repository=image)
+        return cls(
+            manifests=block, model=name, version=request.model["version"], repository=image, pinned=cls.amounts(request)
+        )
+
+    @classmethod
+    def amounts(cls, request: Request) -> dict[str, str]:
+        """The resources that model.lock pins for the target. Raises MS366."""
+        return pinned(pins(request.blocks.get(cls.block_name), request), request)
 
     @classmethod
     def origin(cls, request: Request) -> tuple[str | int, ...]:
@@ -70,7 +86,8 @@ class ManifestRender(Stage):
         """The options, and the templates and schemas that ship with modelspec."""
         block = self.manifests.keyed()
         own = {"model": self.model, "version": self.version, "repository": self.repository}
-        return {"manifests": block, **own, "shipped": shipped(self.manifests.formats)}
+        amounts = {"pinned": self.pinned} if self.pinned else {}
+        return {"manifests": block, **own, **amounts, "shipped": shipped(self.manifests.formats)}
 
     def tools(self) -> tuple[str, ...]:
         return ("jsonschema",)
@@ -87,17 +104,15 @@ class ManifestRender(Stage):
         facts = Facts(self.model, self.version, image, ServerFacts(runtime), signature)
         own = job.files.path("templates") if job.has("templates") else None
         target = job.output("manifests")
-        write(self.manifests, facts, target, own)
+        write(completed(self.manifests, self.pinned), facts, target, own)
         if "triton" in self.manifests.formats:
             _repository(job.input("artifact"), runtime, target / "triton" / self.model)
 
 
 def _require_fitting(block: Manifests, request: Request) -> None:
     """Ask at once, and not when everything is built."""
-    serve = request.blocks.get("serve")
-    server = ServerFacts({"serve": serve.settings() if serve else {}})
     try:
-        require_fitting(block, server)
+        require_fitting(block, server_facts(request))
     except ModelspecError as error:
         raise ModelspecError(
             tuple(problem.at(path=("manifests", *problem.path)) for problem in error.diagnostics)

@@ -35,6 +35,7 @@ ELSEWHERE = {
     "MS416": "tests/oci/test_provision.py::test_an_engine_that_may_not_be_used",
     "MS418": "tests/oci/test_provision.py::test_an_engine_of_long_ago",
     "MS417": "tests/oci/test_credentials.py::test_a_config_that_cannot_be_read",
+    "MS366": "tests/build/test_resources.py::test_what_is_no_amount_is_refused",
     "MS408": "tests/build/test_image.py::test_offline_says_what_is_not_in_the_lock",
     "MS409": "tests/build/test_image.py::test_an_index_that_does_not_answer_is_said_without_its_password",
     "MS410": "tests/build/test_image.py::test_wheels_with_other_digests_are_refused",

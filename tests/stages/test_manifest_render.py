@@ -11,6 +11,7 @@ from modelspec import resources
 from modelspec.errors import ModelspecError
 from modelspec.manifests.options import Manifests
 from modelspec.oci.layout import Layout, manifest
+from modelspec.stages._manifest_render_pins import ResourcePin
 from modelspec.stages.manifest_render import ManifestRender
 from tests.conftest import RunStage
 from tests.manifests.conftest import FULL, SIGNATURE, load
@@ -105,3 +106,39 @@ def test_options_survive_the_way_to_the_worker() -> None:
     assert (
         ManifestRender.model_validate(json.loads(json.dumps(options.model_dump(mode="json"))), strict=False) == options
     )
+
+
+PEAK, BEFORE, BODY = 300 << 20, 100 << 20, 8 << 20
+
+
+@pytest.mark.parametrize(
+    ("threads", "parallel", "body", "cpu", "memory"),
+    [
+        (None, 1, BODY, "4", "640MiB"),  # 1.5 * 300 + 16 * 8 = 578
+        (2, 1, BODY, "2", "640MiB"),  # the server's threads, where it is told
+        (None, 3, BODY, "12", "1216MiB"),  # 1.5 * (300 + 2 * 200) + 128 = 1178
+        (None, 1, 1 << 20, "4", "512MiB"),  # 450 + 16 = 466
+    ],
+)
+def test_what_a_pod_asks_for_by_what_was_measured(
+    threads: int | None, parallel: int, body: int, cpu: str, memory: str
+) -> None:
+    figures = {"metrics": {"peak_memory": PEAK}, "threads": 4, "memory_before_load": BEFORE}
+    for resource, amount in (("cpu", cpu), ("memory", memory)):
+        pin = ResourcePin("benchmark", "cpu-fp32", resource, threads, parallel, body)
+        assert pin.answer(figures) == {"request": amount}
+        assert pin.answer({"metrics": {}}) == {}, "nothing was timed without its device"
+
+
+def test_the_key_is_as_it_was_where_nothing_is_pinned() -> None:
+    options = stage({"formats": ("kubernetes",)})
+    assert "pinned" not in options.keyed()
+    assert options.model_copy(update={"pinned": {"cpu": "2"}}).keyed()["pinned"] == {"cpu": "2"}
+
+
+def test_pinned_amounts_are_what_a_container_is_given(run_stage: RunStage, inputs: dict[str, Path]) -> None:
+    block = {"formats": ("kubernetes",), "resources": {"cpu": "500m"}}
+    options = stage(block).model_copy(update={"pinned": {"memory": "192MiB"}})
+    job = run_stage(options, inputs)
+    pod = load(job.output("manifests") / "kubernetes" / "deployment.yaml")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["resources"]["limits"] == {"cpu": "500m", "memory": "192Mi"}
