@@ -1,7 +1,8 @@
-"""The tutorial, word for word: its files are written, its commands are run, in its order."""
+"""The tutorial and the pages of the examples, word for word: their files are written, their commands are run, in order."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import pytest
 from tests.docs.reference import DOCS
 from tests.oci import bases, services
 
+EXAMPLES = DOCS.parent / "examples"
+COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 STEP = re.compile(
     r"^<!-- (?P<kind>run|engine|file|append)(: (?P<name>\S+))? -->\n```\w*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
@@ -27,6 +30,7 @@ class Follower:
         cache = str(folder / "cache")
         self.environment = {**os.environ, "PATH": path, "MODELSPEC_CACHE_DIR": cache, **environment}
         self.said: dict[str, str] = {}
+        self.last = ""
 
     def do(self, kind: str, name: str | None, text: str) -> None:
         """One step. What is not to be had in a test has another in its place: the port, and the base image."""
@@ -42,7 +46,7 @@ class Follower:
             cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
-        self.said[text] = done.stdout + done.stderr
+        self.said[text] = self.last = done.stdout + done.stderr
 
 
 def steps(*kinds: str) -> Iterator[tuple[str, str | None, str]]:
@@ -69,3 +73,16 @@ def test_it_ends_with_a_container_that_answers(tmp_path: Path, engine: str, base
         follower.do(*step)
     (last,) = [text for text in follower.said.values() if "Loaded image" in text]
     assert '"name":"digits"' in last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in EXAMPLES.glob("*/model.yaml")))
+def test_the_page_of_an_example_works_as_it_is_written(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    shutil.copytree(EXAMPLES / name, folder, ignore=shutil.ignore_patterns("dist", "__pycache__"))
+    follower = Follower(folder)
+    scripts = COMMANDS.findall((folder / "README.md").read_text())
+    assert scripts[0].startswith("modelspec build\n")
+    for script in scripts:
+        follower.do("run", None, script)
+    assert name in follower.last

@@ -51,8 +51,8 @@ def values(schema: Any, size: int | None = None) -> st.SearchStrategy[Any]:
         return st.just(schema["const"])
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
-    if "anyOf" in schema:
-        return st.one_of([values(each, size) for each in schema["anyOf"]])
+    if ways := schema.get("anyOf") or schema.get("oneOf"):
+        return st.one_of([values(each, size) for each in ways])
     kinds: dict[str, Callable[[], st.SearchStrategy[Any]]] = {
         "boolean": st.booleans,
         "string": lambda: st.text(max_size=schema.get("maxLength", 20)),

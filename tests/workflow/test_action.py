@@ -111,11 +111,17 @@ def test_figures_of_the_base_stand_beside_the_new_ones(runner: Runner) -> None:
     assert "| metric | value | base |" in same.summary
     assert "| accuracy | 0.9649 | 0.9649 |" in same.summary
     assert same.context["outputs"]["changed"] == "false"
+    assert "same" in Path(same.context["outputs"]["comment"]).read_text()
+    change(runner, "- {device: cpu}", "- {device: cpu, name: other}")
+    other = Path(action(runner, base=".base").context["outputs"]["comment"]).read_text()
+    assert "other" in other
+    assert "cpu-fp32" in other
     (runner.workspace / ".base/models/cancer/model.yaml").write_text("name: broken")
     without = action(runner, base=".base")
     assert without.status == 0
     assert "the base does not build" in without.log
     assert "| base |" not in without.summary
+    assert not without.context["outputs"]["comment"]
 
 
 HOSTILE = ("; touch pwned", "$(touch pwned)", "`touch pwned`", "a\ntouch pwned", '"; touch pwned; "', "' || touch pwned",
