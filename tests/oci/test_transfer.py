@@ -228,8 +228,8 @@ def test_inspect_shows_layers_with_their_origin(registry: str, tmp_path: Path) -
     assert local[1]["artifactType"] == layouts.MODELPACK
 
 
-def test_a_typo_in_a_folder_is_not_looked_for_in_a_registry(tmp_path: Path) -> None:
-    for written in ("dist/digits/1.0.0", "digits", "./nothing/here", "../nothing"):
+def test_a_typo_in_a_folder_is_not_looked_for_in_a_registry() -> None:
+    for written in ("dist/nothing/1.0.0", "nothing", "./nothing/here", "../nothing"):
         assert modelspec("inspect", written).returncode == 2
 
 
