@@ -3,6 +3,7 @@
 import os
 import statistics
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -154,8 +155,19 @@ class FailedError(RequestError):
 
 def parallel(threads: int, asked: int) -> int:
     """How many runs at one time fill the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return asked or max(1, cores // max(1, threads))
+    return asked or max(1, cores() // max(1, threads))
+
+
+def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The cores that this process may use. In a pod `quota` says how much of a large machine that is; of control groups
+    of version 2, https://docs.kernel.org/admin-guide/cgroup-v2.html#cpu-interface-files
+    """
+    found = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        share, period = map(int, quota.read_text().split())
+    except (OSError, ValueError):  # there is none, or it is "max"
+        return found
+    return max(1, min(found, -(-share // period)))
 
 
 def _options(said: dict[str, Any], threads: int) -> tuple[Any, int]:

@@ -1,15 +1,18 @@
 """Order, joining and bounds of the queue, on a model that remembers what it was given."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from modelspec.runtime.artifact import Arrays
 from modelspec.runtime.errors import BusyError, RequestError
+from modelspec.runtime.model import cores
 from modelspec.runtime.schedule import Batching, Schedule
 
 
@@ -149,3 +152,10 @@ def test_who_gives_up_is_not_run(batching: Batching | None) -> None:
 
     asyncio.run(main())
     assert model.seen == [[1], [3]]
+
+
+@pytest.mark.parametrize(("said", "expected"), [("100000 100000\n", 1), ("50000 100000", 1), ("max 100000", None), ("", None)])  # fmt: skip
+def test_no_more_runs_than_the_quota_of_a_pod(said: str, expected: int | None, tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text(said)
+    assert cores(tmp_path / "cpu.max") == (expected or len(os.sched_getaffinity(0)))
+    assert cores(tmp_path / "missing") == len(os.sched_getaffinity(0))
