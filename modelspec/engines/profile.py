@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from modelspec.engines.record import Range
+if TYPE_CHECKING:
+    from modelspec.engines.record import Range
 
 Shape = tuple[int | str, ...]
 
@@ -17,7 +19,7 @@ class Problem:
     help: str
 
 
-def problems(inputs: Mapping[str, Shape], shapes: Mapping[str, Range]) -> Iterator[Problem]:
+def problems(inputs: Mapping[str, Shape], shapes: "Mapping[str, Range]") -> Iterator[Problem]:
     """An axis of any length needs a smallest, a usual and a largest; one that is fixed has no other."""
     for name in shapes:
         if name not in inputs:
@@ -33,7 +35,7 @@ def problems(inputs: Mapping[str, Shape], shapes: Mapping[str, Range]) -> Iterat
             yield Problem(name, f"the shapes of {name!r}: {text}", f"for example {example(name, shape)}")
 
 
-def _wrong(shape: Shape, found: Range) -> str:
+def _wrong(shape: Shape, found: "Range") -> str:
     for kind in ("min", "opt", "max"):
         sizes = getattr(found, kind)
         if len(sizes) != len(shape):

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from modelspec.engines import profile
 from modelspec.errors import Diagnostic
 from modelspec.quantization import Dynamic, Static
 from modelspec.spec.context import Context
@@ -20,6 +19,8 @@ def _shapes(context: Context) -> Iterator[Diagnostic]:
         if not target.is_engine or not inputs:
             continue
         shapes: Mapping[str, Any] = getattr(target, "shapes")  # noqa: B009 - a target by its contract has no such field
+        from modelspec.engines import profile
+
         for problem in profile.problems(inputs, {name: one.range for name, one in shapes.items()}):
             place: Place = ("targets", index, "shapes", problem.input)
             place = place if context.positions.has(place) else ("targets", index)

@@ -1,7 +1,6 @@
 """Writes what deploys the image: checked files for Kubernetes, Prometheus, Helm and the others that are asked for."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,14 +10,8 @@ from pydantic import Field
 from modelspec import digest, resources
 from modelspec.errors import Diagnostic, ModelspecError, fail
 from modelspec.lookup import Pin
-from modelspec.manifests import schemas
-from modelspec.manifests.facts import Facts, ImageFacts, ServerFacts
 from modelspec.manifests.options import Manifests, without_effect
-from modelspec.manifests.values import require_fitting
-from modelspec.manifests.write import write
-from modelspec.oci.layout import Layout
 from modelspec.stage import Determinism, Job, Request, Stage
-from modelspec.stages._manifest_render_pins import completed, pinned, pins, server_facts
 
 
 class ManifestRender(Stage):
@@ -48,6 +41,10 @@ class ManifestRender(Stage):
 
     @classmethod
     def pins(cls, request: Request) -> tuple[Pin, ...]:
+        if cls.block_name not in request.blocks:
+            return ()
+        from modelspec.stages._manifest_render_pins import pins
+
         return pins(request.blocks.get(cls.block_name), request)
 
     @classmethod
@@ -73,6 +70,8 @@ class ManifestRender(Stage):
     @classmethod
     def amounts(cls, request: Request) -> dict[str, str]:
         """The resources that model.lock pins for the target. Raises MS366."""
+        from modelspec.stages._manifest_render_pins import pinned, pins
+
         return pinned(pins(request.blocks.get(cls.block_name), request), request)
 
     @classmethod
@@ -98,6 +97,11 @@ class ManifestRender(Stage):
 
     def run(self, job: Job) -> None:
         """Write all files. Raises MS570 to MS574, and MS576, with everything that is wrong with them."""
+        from modelspec.manifests.facts import Facts, ImageFacts, ServerFacts
+        from modelspec.manifests.write import write
+        from modelspec.oci.layout import Layout
+        from modelspec.stages._manifest_render_pins import completed
+
         runtime = json.loads((job.input("runtime") / "runtime.json").read_bytes())
         signature = json.loads((job.input("signature") / "signature.json").read_bytes())
         image = ImageFacts(self.repository, Layout(job.input("image")).index()[0].digest)
@@ -111,6 +115,9 @@ class ManifestRender(Stage):
 
 def _require_fitting(block: Manifests, request: Request) -> None:
     """Ask at once, and not when everything is built."""
+    from modelspec.manifests.values import require_fitting
+    from modelspec.stages._manifest_render_pins import server_facts
+
     try:
         require_fitting(block, server_facts(request))
     except ModelspecError as error:
@@ -126,6 +133,8 @@ def _useless(key: str, formats: tuple[str, ...]) -> Diagnostic:
 
 def shipped(formats: tuple[str, ...]) -> dict[str, str]:
     """The digests of the templates of the formats, and of the schemas."""
+    from modelspec.manifests import schemas
+
     root = resources.folder("templates")
     folders = [root / name for name in (*formats, *(("overlays",) if "kubernetes" in formats else ()))]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
@@ -135,6 +144,8 @@ def shipped(formats: tuple[str, ...]) -> dict[str, str]:
 
 def _repository(artifact: Path, runtime: Mapping[str, Any], folder: Path) -> None:
     """The model where Triton looks for it, beside its config.pbtxt; what belongs to it lies in a folder of its name."""
+    import shutil
+
     if runtime.get("package") or runtime["file"] != "model.onnx":
         raise fail("MS576", "Triton reads a model.onnx as it is, and this one is compressed or in another format",
                    help="remove package, or leave triton out of formats", path=("formats",))  # fmt: skip

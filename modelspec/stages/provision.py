@@ -4,9 +4,7 @@ It is the only part of an image that is not assembled here, and comes out otherw
 lies on top (packages, server, model) is added without the engine, so that another model still ships its own layer only.
 """
 
-import io
 import json
-import tarfile
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -121,6 +119,9 @@ def _history(config: Mapping[str, Any], layers: int) -> list[dict[str, Any]]:
 
 def _archive(base: Mapping[str, Any], blobs: Path, path: Path) -> None:
     """The base as `docker load` reads it."""
+    import io
+    import tarfile
+
     config = digest.canonical_json(base["config"])
     names = [layer["digest"].removeprefix("sha256:") for layer in base["layers"]]
     listed = [{"Config": "config.json", "RepoTags": None, "Layers": names}]

@@ -1,18 +1,18 @@
 """What the two devices that take engines have in common: everything but the module that builds them, and its options."""
 
-import shutil
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from modelspec import digest, nvidia
-from modelspec.engines import record
-from modelspec.engines.record import Range, Recipe
+from modelspec import digest
 from modelspec.errors import fail
 from modelspec.options import Options, Size
 from modelspec.quantization import AnyMethod
 from modelspec.target import Session, Target
+
+if TYPE_CHECKING:
+    from modelspec.engines.record import Range, Recipe
 
 
 class Shapes(Options):
@@ -23,8 +23,10 @@ class Shapes(Options):
     max: tuple[int, ...] = Field(description="The largest.", examples=[[32, 1, 8, 8]])
 
     @property
-    def range(self) -> Range:
+    def range(self) -> "Range":
         """The same as a recipe has it."""
+        from modelspec.engines.record import Range
+
         return Range(min=self.min, opt=self.opt, max=self.max)
 
 
@@ -60,8 +62,10 @@ class EngineTarget(Target):
     def chosen_precision(self) -> str:
         return self.precision
 
-    def recipe(self, model: Path) -> Recipe:
+    def recipe(self, model: Path) -> "Recipe":
         """What is asked of the builder."""
+        from modelspec.engines.record import Recipe
+
         files = {name: digest.of_file(model.parent / name) for name in digest.files_under(model.parent)}
         profile = {name: shapes.range for name, shapes in sorted(self.shapes.items())}
         return Recipe(
@@ -87,7 +91,9 @@ class EngineTarget(Target):
 
     def defer(self, model: Path, artifact: Path) -> dict[str, Any]:
         """The prepared graph and the recipe, for another machine to finish."""
-        from modelspec.engines import build
+        import shutil
+
+        from modelspec.engines import build, record
 
         recipe = self.recipe(model)
         build.require_shapes(recipe, model)
@@ -96,7 +102,8 @@ class EngineTarget(Target):
         return self._runtime("")
 
     def finish(self, deferred: Path, artifact: Path) -> dict[str, Any]:
-        from modelspec.engines import build
+        from modelspec import nvidia
+        from modelspec.engines import build, record
 
         recipe = record.read(deferred).recipe
         here = {name: digest.of_file(deferred / name) for name in digest.files_under(deferred) if name != record.FILE}
@@ -108,6 +115,8 @@ class EngineTarget(Target):
         return self._runtime(build.build(recipe, deferred / record.MODEL, artifact).version)
 
     def _runtime(self, version: str) -> dict[str, Any]:
+        from modelspec.engines import record
+
         distribution = record.DISTRIBUTIONS[self.module]
         return {
             "formatVersion": 1,
@@ -124,10 +133,14 @@ class EngineTarget(Target):
 
     def cannot_run(self, artifact: Path) -> str:
         """Why what was published is not run here; "" where it is."""
+        from modelspec.engines import record
+
         return "" if (artifact / record.MODEL).is_file() else "an engine runs on its GPU alone, and is not run here"
 
     def open_session(self, artifact: Path, threads: int = 1) -> Session:
         """The prepared graph, on the CPU."""
+        from modelspec import nvidia
+        from modelspec.engines import record
         from modelspec.formats.onnx_bfloat import open_rounded
 
         if self.cannot_run(artifact):

@@ -4,7 +4,6 @@ The file is the prepared graph as it is: what the runtime optimizes for a GPU is
 loaded. runtime.json keeps the runtime from the CPU: it would fall back to it without a word.
 """
 
-import shutil
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -53,6 +52,8 @@ class Cuda(Target):
         return self.precision
 
     def compile(self, model: Path, artifact: Path) -> dict[str, Any]:
+        import shutil
+
         if self.cuda_graph:
             _require_fixed(model)
         shutil.copytree(model.parent, artifact, dirs_exist_ok=True)
