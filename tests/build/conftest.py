@@ -132,3 +132,14 @@ def make_project(tmp_path: Path) -> MakeProject:
 @pytest.fixture
 def project(make_project: MakeProject) -> Project:
     return make_project()
+
+
+def deployed(project: Project, cache: Path, block: str) -> Project:
+    """With one target, an image on a small base and `block`; `cache` is shared, so that packages are brought once."""
+    from tests.oci import bases
+
+    project.cache = cache
+    project.edit("  - {device: cpu}\n", "")
+    project.spec.write_text(project.spec.read_text() + block)
+    bases.write(project.folder / "base")
+    return project

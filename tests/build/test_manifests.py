@@ -9,8 +9,7 @@ import yaml
 
 from modelspec.oci.contents import describe
 from modelspec.oci.layout import Layout
-from tests.build.conftest import MakeProject, Project
-from tests.oci import bases
+from tests.build.conftest import MakeProject, Project, deployed
 
 pytestmark = pytest.mark.slow
 
@@ -27,12 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(make_project: MakeProject, cache: Path) -> Project:
-    project = make_project()
-    project.cache = cache
-    project.edit("  - {device: cpu}\n", "")
-    project.spec.write_text(project.spec.read_text() + BLOCK)
-    bases.write(project.folder / "base")
-    return project
+    return deployed(make_project(), cache, BLOCK)
 
 
 def load(project: Project, path: str) -> Any:
